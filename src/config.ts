@@ -1,0 +1,140 @@
+import { z } from 'zod';
+
+/**
+ * Every limit, timeout and address, in one schema. Read from `MUSTER_<NAME>`; printed by `muster config`.
+ * Times are ms and end in _MS; sizes are bytes and end in _BYTES.
+ */
+const ms = (fallback: number, about: string, min = 1) => z.coerce.number().int().min(min).max(31_536_000_000).default(fallback).describe(about);
+const count = (fallback: number, about: string, min = 1, max = 1_000_000_000) => z.coerce.number().int().min(min).max(max).default(fallback).describe(about);
+const text = (fallback: string, about: string) => z.string().default(fallback).describe(about);
+const flag = (about: string) =>
+  z
+    .union([z.boolean(), z.enum(['true', 'false', '1', '0', ''])])
+    .default(false)
+    .transform((value) => value === true || value === 'true' || value === '1')
+    .describe(about);
+const list = (about: string) =>
+  z
+    .union([z.array(z.string()), z.string()])
+    .default([])
+    .transform((value) => (Array.isArray(value) ? value : value.split(',').map((item) => item.trim()).filter((item) => item !== '')))
+    .describe(about);
+
+export const fields = {
+  REDIS_URL: text('redis://127.0.0.1:6379', 'Where the truth is: redis:// or rediss://'),
+  REDIS_TIMEOUT_MS: ms(800, 'A call to Redis without an answer by then has an unknown outcome'),
+  GRPC_ADDR: text('0.0.0.0:50051', 'Where gRPC is served'),
+  HTTP_ADDR: text('0.0.0.0:8080', 'Where /livez and /readyz are served; empty: nowhere'),
+  LEGACY_ADDR: text('', 'A plaintext listener for the first contract alone; empty: none'),
+  LEGACY_POOL: text('default', 'The pool of workers that register by the first contract'),
+  REPLICA_ADDR: text('', 'What others are told of this replica; empty: the host name and the port of GRPC_ADDR'),
+  HEALTH_INTERVAL_MS: ms(10_000, 'How often every worker is looked at'),
+  PING_TIMEOUT_MS: ms(3_000, 'How long a worker may take to answer a probe'),
+  PING_MISSES: count(2, 'So many missed probes make a worker suspect'),
+  LEASE_MS: ms(30_000, 'A delivered lease that nobody vouches for so long is taken away'),
+  BEAT_MS: ms(10_000, 'How often a home vouches for the leases of its workers'),
+  HOME_BEAT_MS: ms(2_000, 'How often a replica says that it lives'),
+  DELIVERY_MS: ms(5_000, 'A fresh lease must be delivered by then'),
+  CONFIRM_MS: ms(1_000, 'How often the deliveries of jobs that still run are confirmed'),
+  ACCEPT_AGE_MS: ms(4_000, 'An assignment older than that is asked for again before it is sent'),
+  HOME_TTL_MS: ms(6_000, 'A replica not heard for so long is dead'),
+  TICK_MS: ms(500, 'How often what is due by the clock is looked for'),
+  TICK_STALE_MS: ms(5_000, 'A gap between ticks that counts as an outage'),
+  OUTAGE_GRACE_MS: ms(15_000, 'After an outage nothing expires and nobody dies for so long'),
+  CHECK_TAKE_MS: ms(5_000, 'A check that no other replica took by then is done by the home itself'),
+  WAIT_REREAD_MS: ms(5_000, 'A waiter reads again what it waits for'),
+  QUARANTINE_MAX_MS: ms(60_000, 'The end of the quarantine of a METHOD worker, which cannot say that it is idle'),
+  LOOP_LAG_MAX_MS: ms(500, 'A replica whose event loop lags more does not judge workers'),
+  CONNECTION_AGE_MS: ms(300_000, 'A client connection is asked to renew itself after so long'),
+  STOP_GRACE_MS: ms(25_000, 'What is under way may take so long when a replica stops'),
+  STOP_LEAD_MS: ms(2_000, 'Between "not ready" and refusing new calls: the time in which load balancers look away', 0),
+  FORGET_MS: ms(3_600_000, 'A dead worker is forgotten after so long'),
+  RETENTION_MS: ms(3_600_000, 'A finished job is kept so long'),
+  BURIED_RETENTION_MS: ms(604_800_000, 'A dead letter is kept so long'),
+  BURIED_KEPT: count(10_000, 'So many dead letters a pool are kept'),
+  FINISHED_KEPT: count(10_000, 'So many finished jobs a pool can be listed'),
+  EVENTS_KEPT: count(10_000, 'So many events a pool are kept, roughly'),
+  DEFAULT_RUN_TIMEOUT_MS: ms(300_000, 'One attempt may take so long, unless the job says otherwise'),
+  DEFAULT_MAX_ATTEMPTS: count(3, 'So many attempts, unless the job says otherwise', 1, 100),
+  BACKOFF_MS: ms(1_000, 'Between the first and the second attempt', 0),
+  BACKOFF_MAX_MS: ms(60_000, 'Between any two attempts at the most', 0),
+  HANDOVER_BACKOFF_MS: ms(100, 'After the first time that a job could not be delivered; doubled each time', 0),
+  MAX_HANDOVERS: count(5, 'A job that could not be delivered so often is buried'),
+  BATCH_MAX: count(32, 'So many items in one script call', 1, 256),
+  BATCH_BYTES: count(262_144, 'So many bytes of payload in one script call'),
+  BATCH_QUEUE: count(10_000, 'So many submissions may wait for their script call, a pool'),
+  MAX_PAYLOAD_BYTES: count(262_144, 'A job\'s payload', 1, 16_777_216),
+  MAX_RESULT_BYTES: count(262_144, 'A job\'s result', 1, 16_777_216),
+  MAX_WAITING: count(100_000, 'Queued and scheduled jobs a pool'),
+  MAX_SLOTS: count(256, 'Slots a worker', 1, 4096),
+  MAX_LINKS: count(5_000, 'Workers a replica holds links to'),
+  MAX_STREAMS: count(10_000, 'Concurrent calls a client connection', 1, 1_000_000),
+  MAX_WAITERS: count(100_000, 'Calls that wait for a job\'s end, a replica'),
+  MAX_POOLS: count(1_000, 'Pools'),
+  PROBE_CONCURRENCY: count(64, 'Probes under way at once, a replica', 1, 10_000),
+  DIAL_ALLOW: list('CIDRs (with :port or :from-to if wanted) that workers may be dialed at; empty: only the address that they registered from'),
+  DIAL_PLAINTEXT: list('CIDRs that may be dialed without TLS'),
+  TIME_SCALE: z.coerce.number().min(0.001).max(1).default(1).describe('Multiplies every time; for tests, refused without INSECURE'),
+  INSECURE: flag('Plaintext without credentials, and loopback workers; refused unless said'),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info').describe('What is logged'),
+} as const;
+
+const schema = z.object(fields);
+export type Config = z.infer<typeof schema>;
+
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/** Pairs of times that must agree, as [smaller, factor, larger]: `smaller * factor < larger`. */
+const ORDER: [keyof Config, number, keyof Config][] = [
+  ['BEAT_MS', 2, 'LEASE_MS'],
+  ['HOME_BEAT_MS', 2, 'HOME_TTL_MS'],
+  ['CONFIRM_MS', 2, 'DELIVERY_MS'],
+  ['ACCEPT_AGE_MS', 1, 'DELIVERY_MS'],
+  ['DELIVERY_MS', 1, 'LEASE_MS'],
+  ['TICK_MS', 4, 'TICK_STALE_MS'],
+  ['TICK_STALE_MS', 1, 'OUTAGE_GRACE_MS'],
+  ['PING_TIMEOUT_MS', 1, 'HEALTH_INTERVAL_MS'],
+  ['STOP_GRACE_MS', 1, 'LEASE_MS'],
+];
+
+/** Reads the configuration out of an environment (and what flags said, under the same names without the prefix). Throws ConfigError. */
+export function readConfig(env: Record<string, string | undefined>, flags: Partial<Record<keyof Config, unknown>> = {}): Config {
+  const raw: Record<string, unknown> = {};
+  for (const name of Object.keys(fields)) {
+    const value = env[`MUSTER_${name}`];
+    if (value !== undefined) raw[name] = value;
+  }
+  for (const [name, value] of Object.entries(flags)) if (value !== undefined) raw[name] = value;
+  const unknown = Object.keys(env).filter((name) => name.startsWith('MUSTER_') && !(name.slice(7) in fields) && !FOREIGN.has(name));
+  if (unknown.length > 0) throw new ConfigError(`${unknown.join(', ')}: no such setting; \`muster config\` lists them`);
+  const parsed = schema.safeParse(raw);
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.map((issue) => `MUSTER_${issue.path.join('.')}: ${issue.message}`).join('; '));
+  }
+  const config = parsed.data;
+  for (const [small, factor, large] of ORDER) {
+    if (Number(config[small]) * factor >= Number(config[large])) {
+      const times = factor === 1 ? '' : ` times ${factor}`;
+      throw new ConfigError(`MUSTER_${small} (${config[small]})${times} must be less than MUSTER_${large} (${config[large]})`);
+    }
+  }
+  if (config.TIME_SCALE !== 1 && !config.INSECURE) throw new ConfigError('MUSTER_TIME_SCALE is for tests: it needs MUSTER_INSECURE=true');
+  return scaled(config);
+}
+
+/** Names with our prefix that other commands read. */
+const FOREIGN: ReadonlySet<string> = new Set(['MUSTER_TARGET', 'MUSTER_WORKER']);
+
+function scaled(config: Config): Config {
+  if (config.TIME_SCALE === 1) return config;
+  const result: Record<string, unknown> = { ...config };
+  for (const [name, value] of Object.entries(config)) {
+    if (name.endsWith('_MS') && typeof value === 'number' && !UNSCALED.has(name)) result[name] = Math.max(1, Math.round(value * config.TIME_SCALE));
+  }
+  return result as Config;
+}
+
+/** How long the outside world takes does not shrink with our own times. */
+const UNSCALED: ReadonlySet<string> = new Set(['REDIS_TIMEOUT_MS', 'RETENTION_MS', 'BURIED_RETENTION_MS', 'FORGET_MS', 'LOOP_LAG_MAX_MS', 'CONNECTION_AGE_MS', 'DEFAULT_RUN_TIMEOUT_MS']);

@@ -1,0 +1,44 @@
+import { randomUUID } from 'node:crypto';
+
+/** Time, as whatever needs it gets it through its constructor. Scripts do not: they ask Redis. */
+export interface Clock {
+  /** Wall time in ms since 1970. For people and for records, never for measuring. */
+  now(): number;
+  /** Monotonic time in ms. For measuring, never for records. */
+  monotonic(): number;
+  /** Resolves after `ms`, or at once when the signal is or gets aborted. Never rejects. Does not keep the process alive. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** Names for what is new. */
+export interface Ids {
+  jobId(): string;
+  replicaId(host: string): string;
+}
+
+/** In [0, 1). */
+export type Random = () => number;
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      if (signal?.aborted) return resolve();
+      const end = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', end);
+        resolve();
+      };
+      const timer = setTimeout(end, ms);
+      timer.unref();
+      signal?.addEventListener('abort', end, { once: true });
+    }),
+};
+
+export const systemIds: Ids = {
+  jobId: () => randomUUID(),
+  replicaId: (host) => `${host.toLowerCase().replace(/[^a-z0-9.-]/g, '-').slice(0, 40)}-${randomUUID().slice(0, 8)}`,
+};
+
+export const systemRandom: Random = () => Math.random();

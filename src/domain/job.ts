@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+
+/**
+ * `scheduled` (waits for a time) → `waiting` → `running` → a terminal state, or back to `scheduled`/`waiting` for a retry or handover.
+ * `failed` is a dead letter: only RetryJob takes it out again. Terminal states are never overwritten.
+ */
+export type JobState = 'scheduled' | 'waiting' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'expired';
+
+const TERMINAL: ReadonlySet<JobState> = new Set(['succeeded', 'failed', 'cancelled', 'expired']);
+
+export function isTerminal(state: JobState): boolean {
+  return TERMINAL.has(state);
+}
+
+/** All times in ms. */
+export interface RetryPolicy {
+  maxAttempts: number;
+  initialBackoffMs: number;
+  maxBackoffMs: number;
+  multiplier: number;
+  /** google.rpc.Codes after which the job fails at once. */
+  fatalCodes: number[];
+}
+
+/** A job as submitted, checked and with its defaults filled in. */
+export interface JobSpec {
+  pool: string;
+  id: string;
+  /** One of the two; the other is ''. */
+  kind: string;
+  method: string;
+  payload: Buffer;
+  metadata: Record<string, string>;
+  priority: number;
+  /** ms since 1970; 0: now. */
+  notBefore: number;
+  /** 0: none. */
+  queueTimeoutMs: number;
+  runTimeoutMs: number;
+  /** 0: none. */
+  totalTimeoutMs: number;
+  retry: RetryPolicy;
+  retentionMs: number;
+}
+
+export interface Failure {
+  /** A google.rpc.Code, never 0. */
+  code: number;
+  message: string;
+  reason: string;
+  retryable: boolean;
+  details: Buffer;
+}
+
+export type Outcome = { ok: true; output: Buffer } | { ok: false; failure: Failure; retryAfterMs?: number };
+
+/** One job as it stands in Redis. Times in ms since 1970, 0 for none. */
+export interface JobRecord {
+  spec: JobSpec;
+  state: JobState;
+  attempt: number;
+  handovers: number;
+  worker: string;
+  output?: Buffer;
+  failure?: Failure;
+  createdAt: number;
+  startedAt: number;
+  finishedAt: number;
+  nextAt: number;
+  waitingReason: string;
+  progress: Buffer;
+}
+
+/** One attempt on its way to a worker: what `match` hands to the worker's home. */
+export interface Assignment {
+  pool: string;
+  jobId: string;
+  fence: string;
+  worker: string;
+  link: string;
+  kind: string;
+  method: string;
+  attempt: number;
+  runTimeoutMs: number;
+  payload: Buffer;
+  metadata: Record<string, string>;
+  progress: Buffer;
+}
+
+/** A script's word on a result. */
+export type Verdict = 'accepted' | 'duplicate' | 'stale' | 'gone' | 'cancelled';
+
+/**
+ * SHA-256 over a canonical encoding of what makes two submissions the same job: everything but pool and id. Version 1: each field as
+ * its length in UTF-8 bytes, ":" and its text, in the order below, maps by key. `notBefore` counts as given, so that a repeated call
+ * with the same time is the same job. Base64url, 43 characters: it stays below the 64 bytes at which Redis unpacks a hash.
+ */
+export function contentDigest(spec: JobSpec): string {
+  const hash = createHash('sha256');
+  const field = (value: string | number | Buffer) => {
+    const bytes = Buffer.isBuffer(value) ? value : Buffer.from(String(value));
+    hash.update(`${bytes.length}:`);
+    hash.update(bytes);
+  };
+  field('1');
+  field(spec.kind);
+  field(spec.method);
+  field(spec.payload);
+  const metadata = Object.entries(spec.metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  field(metadata.length);
+  for (const [key, value] of metadata) {
+    field(key);
+    field(value);
+  }
+  const { retry } = spec;
+  for (const number of [spec.priority, spec.notBefore, spec.queueTimeoutMs, spec.runTimeoutMs, spec.totalTimeoutMs, spec.retentionMs]) field(number);
+  for (const number of [retry.maxAttempts, retry.initialBackoffMs, retry.maxBackoffMs, retry.multiplier]) field(number);
+  field([...retry.fatalCodes].sort((a, b) => a - b).join(','));
+  return hash.digest('base64url');
+}
+
+/** google.rpc.Code, as far as Muster names them. */
+export const Code = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16,
+} as const;

@@ -1,0 +1,94 @@
+import type { Assignment, Outcome } from './job.js';
+import type { Address, Contract, WorkerRef } from './worker.js';
+
+/** Which attempt on which worker. */
+export interface LeaseRef {
+  pool: string;
+  worker: string;
+  jobId: string;
+  fence: string;
+}
+
+/** What a worker answers when asked who it is and what it runs. Its answer is a sign of life, whatever it says. */
+export interface ProbeAnswer {
+  /** The id it goes by; '' when its contract has no such answer (METHOD). */
+  workerId: string;
+  /** It takes no job now. Always false for METHOD workers that serve no health protocol. */
+  busy: boolean;
+  /**
+   * What it holds, for contracts that can tell (RUNNER). Undefined: it cannot; then FREE (LEGACY) means that it runs nothing,
+   * and a METHOD answer says nothing about leases at all.
+   */
+  held: { jobId: string; fence: string }[] | undefined;
+  /** May the absence of a lease in this answer be read as "it does not run that"? false for METHOD, and for a LEGACY worker that is busy. */
+  tellsIdle: boolean;
+}
+
+/** Why a probe brought no answer. `refused`: nobody listens there, at once; `silent`: no answer in time. */
+export class ProbeFailed extends Error {
+  override readonly name = 'ProbeFailed';
+  constructor(
+    readonly kind: 'refused' | 'silent' | 'answered_badly',
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** What an attempt's call came to, as the link reads it (`protocol`: how the answer of a call is read). */
+export type Delivery =
+  /** It ended; here is its result. */
+  | { kind: 'result'; outcome: Outcome }
+  /** The worker took it and reports later. Its run goes on without a call open. */
+  | { kind: 'accepted' }
+  /** It never began: back to the queue, no attempt spent. `blocked`: the worker said that it is busy. */
+  | { kind: 'released'; reason: string; blocked: boolean }
+  /** We aborted it, and the call is over. */
+  | { kind: 'aborted' }
+  /** The call broke after it was sent: it may run, may have ended, may be lost. Ask the worker. */
+  | { kind: 'unknown'; outcome: Outcome };
+
+/**
+ * What flows up from a link. Frames and calls end here; whoever implements it must not throw.
+ */
+export interface LinkEvents {
+  /** The call of one attempt came to something. Called at most once for each `assign`. */
+  delivered(lease: LeaseRef, ref: WorkerRef, delivery: Delivery): void;
+  /** The worker itself was heard: an answer, whatever it said. */
+  heard(ref: WorkerRef): void;
+}
+
+/**
+ * A replica's live connection to one worker. Nothing above `links/` knows of which kind it is.
+ */
+export interface Link {
+  readonly ref: WorkerRef;
+  readonly contract: Contract;
+  readonly address: Address;
+  /** Monotonic ms at which the worker was last heard. */
+  readonly heardAt: number;
+  /** Sends one attempt; its end comes through `LinkEvents.delivered`. Again with the same fence: a no-op while its call is open. */
+  assign(assignment: Assignment): void;
+  /** Tells the worker to stop that attempt. Resolves when it was told; a worker that does not listen goes on. Never rejects. */
+  abort(jobId: string, fence: string): Promise<void>;
+  /** Asks the worker; rejects with ProbeFailed. */
+  probe(timeoutMs: number): Promise<ProbeAnswer>;
+  /** Is a call for that lease open on this link now? */
+  isOpen(jobId: string, fence: string): boolean;
+  /** How many calls are open. */
+  readonly openCalls: number;
+  /** Ends the connection, cancelling what is open. Idempotent. */
+  close(): void;
+}
+
+/** Makes links. The test of a worker that is not on the roll yet goes through it too. */
+export interface Dialer {
+  dial(target: DialTarget, events: LinkEvents): Link;
+}
+
+export interface DialTarget {
+  ref: WorkerRef;
+  address: Address;
+  contract: Exclude<Contract, 'ATTACHED'>;
+  slots: number;
+}

@@ -1,0 +1,37 @@
+import { invalid } from './errors.js';
+
+/** What the names in keys may look like. They stand in Redis keys and in hints, so neither spaces nor braces are among them. */
+const POOL = /^[a-z0-9][a-z0-9-]{0,62}$/;
+const ID = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
+const KIND = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
+const METHOD = /^\/[A-Za-z_][A-Za-z0-9_.]{0,126}\/[A-Za-z_][A-Za-z0-9_]{0,126}$/;
+
+export const DEFAULT_POOL = 'default';
+export const LEGACY_METHOD = '/job.JobService/RunJob';
+
+export function checkPool(pool: string, field: string): string {
+  if (pool === '') return DEFAULT_POOL;
+  if (!POOL.test(pool)) {
+    throw invalid(field, 'a pool is 1 to 63 of a-z, 0-9 and "-", beginning with a letter or digit');
+  }
+  return pool;
+}
+
+export function checkId(id: string, field: string): string {
+  if (!ID.test(id)) {
+    throw invalid(field, id === '' ? 'must be set' : 'an id is 1 to 128 of letters, digits, ".", "_", ":" and "-", beginning with a letter or digit');
+  }
+  return id;
+}
+
+export function checkKind(kind: string, field: string): string {
+  if (!KIND.test(kind)) {
+    throw invalid(field, 'a kind is 1 to 63 of letters, digits, ".", "_", "/" and "-", beginning with a letter or digit');
+  }
+  return kind;
+}
+
+export function checkMethod(method: string, field: string): string {
+  if (!METHOD.test(method)) throw invalid(field, 'a method is written /package.Service/Method');
+  return method;
+}
