@@ -1,0 +1,84 @@
+import type { Redis } from 'ioredis';
+import Redlock, { ExecutionError, type Lock, ResourceLockedError } from 'redlock';
+import type { Clock, Random } from '../domain/clock.js';
+import { toError } from '../domain/errors.js';
+import { keys } from './keys.js';
+import { redisError } from './runner.js';
+
+export interface Held {
+  /** Aborted when the lock has run out: what it protected may be someone else's now. */
+  readonly signal: AbortSignal;
+  /** Still ours for at least that long? */
+  remainingMs(): number;
+  release(): Promise<void>;
+}
+
+const RETRY_MS = 50;
+
+/**
+ * Mutual exclusion for what is more than one script. An efficiency, never what safety rests on: boot, link and fence checks are.
+ * Redlock can hand out a lock that expired while it waited, so it never waits: the retries are here, and each lock is looked at.
+ */
+export class Locks {
+  readonly #redlock: Redlock;
+  readonly #clock: Clock;
+  readonly #random: Random;
+
+  constructor(redis: Redis, clock: Clock, random: Random) {
+    this.#redlock = new Redlock([redis], { retryCount: 0, driftFactor: 0.01, automaticExtensionThreshold: 0 });
+    // Failures of single servers are reported through each call.
+    this.#redlock.on('error', () => undefined);
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** The lock, or undefined when it was not had within `waitMs`. Rejects with MusterError while Redis is away. */
+  async acquire(what: string, ttlMs: number, waitMs: number): Promise<Held | undefined> {
+    const until = this.#clock.monotonic() + waitMs;
+    for (;;) {
+      const asked = this.#clock.monotonic();
+      const lock = await this.#tryOnce(what, ttlMs);
+      // The lock counts from when it was asked for, by our own monotonic clock: a slow answer may bring one that has run out.
+      if (lock && this.#clock.monotonic() - asked < ttlMs * 0.9) return this.#hold(lock, asked + ttlMs);
+      if (lock) lock.release().catch(() => undefined);
+      if (this.#clock.monotonic() >= until) return undefined;
+      await this.#clock.sleep(RETRY_MS * (0.5 + this.#random()));
+    }
+  }
+
+  async #tryOnce(what: string, ttlMs: number): Promise<Lock | undefined> {
+    try {
+      return await this.#redlock.acquire([keys.lock(what)], ttlMs);
+    } catch (error) {
+      const failure = await firstVote(error);
+      if (failure instanceof ResourceLockedError) return undefined;
+      throw redisError(failure, 'a lock');
+    }
+  }
+
+  #hold(lock: Lock, endsAt: number): Held {
+    const controller = new AbortController();
+    const remainingMs = () => endsAt - this.#clock.monotonic();
+    const timer = setTimeout(() => controller.abort(new Error('the lock ran out')), Math.max(0, remainingMs()));
+    timer.unref();
+    return {
+      signal: controller.signal,
+      remainingMs,
+      release: async () => {
+        clearTimeout(timer);
+        // Not released means that it runs out by itself.
+        await lock.release().catch(() => undefined);
+      },
+    };
+  }
+}
+
+/** Why the one server of a quorum of one said no. */
+async function firstVote(error: unknown): Promise<Error> {
+  if (error instanceof ExecutionError) {
+    const stats = await error.attempts[0];
+    const against = stats && [...stats.votesAgainst.values()][0];
+    if (against) return against;
+  }
+  return toError(error);
+}

@@ -1,0 +1,42 @@
+-- beat: a home says that it lives, passes on its workers' signs of life, and keeps their leases.
+-- Signs are the workers' own; that a home beats says nothing about them.
+-- @args leaving
+--   leaving: '1' when the caller is stopping: it is no home from now on, and its workers are up for adoption
+-- @each what worker link job fence
+--   what: ms since the worker's last own sign of life (job, fence: ''), or 'lease' to keep one
+-- @returns for each: ok | not_home | gone (no such lease) | cancelled
+-- @use workers jobs match
+-- A lease's next look is min(now + LEASE_MS, its run deadline), and it counts as delivered. Only leases that exist are kept.
+if leaving == '1' then
+  -- Not forgotten: tick finds it dead, and its workers get new homes.
+  call('ZADD', P .. 'homes', 0, HOME)
+else
+  call('ZADD', P .. 'homes', NOW, HOME)
+end
+local reply = {}
+local known = {}
+for what, worker, link, job, fence_ in items() do
+  local w = known[worker] or worker_get(worker)
+  known[worker] = w
+  local answer = 'ok'
+  if w.home ~= HOME or w.link ~= link then
+    answer = 'not_home'
+  elseif what == 'lease' then
+    local j = job_get(job)
+    if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
+      call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+      if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+    else
+      answer = (j.state == 'cancelled' and j.fence == fence_) and 'cancelled' or 'gone'
+    end
+  elseif w.state and w.state ~= 'dead' then
+    local at = NOW - tonumber(what)
+    call('ZADD', P .. 'workers', 'GT', at, worker)
+    if w.state == 'suspect' and at > tonumber(call('HGET', worker_key(worker), 'suspected') or 0) then restore(w) end
+  else
+    answer = 'gone'
+  end
+  reply[#reply + 1] = answer
+end
+local more = match()
+return done(reply, more)

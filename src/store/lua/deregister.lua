@@ -1,0 +1,19 @@
+-- deregister: a worker leaves. It gets no more jobs, and is dead once it holds none, or when its drain timeout passes.
+-- @args worker boot timeout
+--   boot: '' for whatever it is; timeout: ms, '' for none
+-- @returns {status, held}: ok | unknown | superseded
+-- @use workers jobs bury match
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' then return done({ 'unknown', 0 }, 0) end
+if boot ~= '' and w.boot ~= boot then return done({ 'superseded', 0 }, 0) end
+local held = call('HLEN', held_key(worker))
+if held == 0 then
+  bury_worker(w, 'deregistered')
+else
+  w.leaving = true
+  call('HSET', worker_key(worker), 'leaving', '1')
+  bench(w, 'draining', 'deregistered')
+  if timeout ~= '' then call('ZADD', DEADLINES, NOW + tonumber(timeout), '@' .. worker) end
+end
+local more = match()
+return done({ 'ok', held }, more)

@@ -1,0 +1,76 @@
+-- finish: attempts end with their results, and their workers go on with the next job.
+-- @args claims
+--   claims: '1' when the caller may be given further jobs, '0' when it is stopping
+-- @each worker boot job fence link outcome code retryable reason blob delay
+--   link: the link epoch under which the caller holds the worker, '' when the result came by another way (Report)
+--   outcome: 'ok' | 'failed' | 'refused'; refused is a result that must not be accepted whatever it was, with its failure (too large)
+--   blob: the output's bytes, or the failure's JSON; code, retryable ('1'|'0'), reason: of the failure
+--   delay: ms that the worker asked for before the next attempt, '' for none
+-- @returns for each {verdict, state, attempt, started, finished}: accepted | duplicate | stale | gone | cancelled; state of the job after
+-- @use workers jobs bury match
+-- Idempotent by (job, fence): accepted once; again, and the verdict is duplicate, nothing is claimed anew, and the worker's undelivered
+-- leases are answered once more, in case that the first reply was lost.
+local reply = {}
+local freed, links, order = {}, {}, {}
+local again = {}
+
+local function free_slot(w, link)
+  if not freed[w.id] then
+    order[#order + 1] = w.id
+    freed[w.id] = w
+    links[w.id] = link
+  end
+end
+
+for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, delay in items() do
+  local w = freed[worker] or worker_get(worker)
+  local held = w.boot == boot and call('HGET', held_key(worker), job)
+  local j = job_get(job)
+  local verdict = 'stale'
+  if held == fence_ and j.state == 'running' and j.fence == fence_ then
+    verdict = 'accepted'
+    call('HDEL', held_key(worker), job)
+    call('ZREM', LEASES, job)
+    call('HSET', job_key(job), 'done', fence_)
+    if outcome == 'ok' then
+      local keep = terminal(j, 'succeeded', HOME)
+      call('SET', job_key(job) .. ':result', blob, 'PX', keep)
+    else
+      attempt_failed(j, code, retryable == '1', reason, blob, delay, HOME)
+    end
+    free_slot(w, link)
+  elseif held == '!' .. fence_ then
+    unhold(worker, job, fence_)
+    if j.state == 'cancelled' then verdict = 'cancelled' elseif not j.state then verdict = 'gone' end
+    free_slot(w, link)
+  elseif not j.state then
+    verdict = 'gone'
+    if held == fence_ then
+      unhold(worker, job, fence_)
+      free_slot(w, link)
+    end
+  elseif j.done == fence_ then
+    verdict = 'duplicate'
+    again[worker] = w
+  elseif j.state == 'cancelled' and j.fence == fence_ then
+    verdict = 'cancelled'
+  end
+  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), int(NOW) }
+end
+
+for _, id in ipairs(order) do
+  local w = freed[id]
+  again[id] = nil
+  if w.leaving or claims ~= '1' or links[id] == '' or not claim(w, links[id]) then settle_or_leave(w) end
+end
+for id, w in pairs(again) do
+  if w.home == HOME then
+    local held = call('HGETALL', held_key(id))
+    for i = 1, #held, 2 do
+      local j = job_get(held[i])
+      if j.state == 'running' and j.fence == held[i + 1] and not j.delivered then assignment(j, w) end
+    end
+  end
+end
+local more = match()
+return done(reply, more)

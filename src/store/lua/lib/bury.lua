@@ -1,0 +1,31 @@
+-- A worker dies: what it held goes to others, its address is free, it is forgotten after FORGET_MS.
+local function revoke_all(w, reason, message)
+  local held = call('HGETALL', held_key(w.id))
+  for i = 1, #held, 2 do
+    local fence = held[i + 1]
+    if string.sub(fence, 1, 1) == '!' then
+      call('ZREM', LEASES, fence .. ' ' .. w.id .. ' ' .. held[i])
+    else
+      local j = job_get(held[i])
+      if j.state == 'running' and j.fence == fence then revoke(j, reason, message, 14) end
+    end
+  end
+  call('DEL', held_key(w.id))
+  return #held / 2
+end
+
+local function bury_worker(w, reason)
+  revoke_all(w, 'worker_lost', 'the worker ' .. w.id .. ' is gone: ' .. reason)
+  bench(w, 'dead', reason)
+  call('ZREM', P .. 'workers', w.id)
+  call('ZREM', DEADLINES, '@' .. w.id)
+  call('ZADD', P .. 'dead', NOW, w.id)
+  if w.address and call('GET', P .. 'address:' .. w.address) == w.id then call('DEL', P .. 'address:' .. w.address) end
+  event('worker.dead', w.id, 'reason', reason)
+end
+
+-- After a lease ended: a worker that is leaving goes with its last one.
+local function settle_or_leave(w)
+  if w.leaving and w.state ~= 'dead' and call('HLEN', held_key(w.id)) == 0 then return bury_worker(w, 'deregistered') end
+  settle(w)
+end

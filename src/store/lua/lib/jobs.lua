@@ -1,0 +1,155 @@
+-- A job's ways but for being matched. state: scheduled | waiting | running | succeeded | failed | cancelled | expired.
+local function job_get(id)
+  local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'handovers', 'retry', 'fatal', 'keep', 'waiter', 'queue', 'total',
+    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from')
+  return { id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), handovers = tonumber(v[4] or 0), retry = v[5], fatal = v[6],
+    keep = v[7], waiter = v[8], queue = v[9], total = v[10], created = tonumber(v[11] or 0), priority = v[12] or '0', worker = v[13],
+    delivered = v[14] == '1', run = tonumber(v[15] or 0), started = tonumber(v[16] or 0), done = v[17], metadata = v[18], progress = v[19],
+    from = tonumber(v[20] or v[11] or 0) }
+end
+
+local function is_terminal(state)
+  return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired'
+end
+
+-- Tells the replicas where somebody waits for this job. The caller of finish learns it from the reply.
+local function tell_waiters(j, but)
+  if not j.waiter then return end
+  for home in string.gmatch(j.waiter, '[^ ]+') do
+    if home ~= but then tell(home, 'done ' .. j.id) end
+  end
+end
+
+-- At most four replicas are remembered; a fifth learns the end by reading again.
+local function add_waiter(j)
+  local n, there = 0, false
+  for home in string.gmatch(j.waiter or '', '[^ ]+') do
+    n = n + 1
+    there = there or home == HOME
+  end
+  if there or n >= 4 then return end
+  j.waiter = j.waiter and (j.waiter .. ' ' .. HOME) or HOME
+  call('HSET', job_key(j.id), 'waiter', j.waiter)
+end
+
+-- Live jobs that wait for a worker or for their time.
+local function backlog()
+  local n = call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0)
+  for p = 0, 3 do n = n + call('LLEN', waiting_key(p)) end
+  return n
+end
+
+-- Into the queue, at its tail, or at its head when it had its turn already.
+local function enqueue(j, ahead)
+  call('HSET', job_key(j.id), 'state', 'waiting')
+  call(ahead and 'LPUSH' or 'RPUSH', waiting_key(j.priority), j.id)
+  j.state = 'waiting'
+end
+
+local function schedule(j, due)
+  call('HSET', job_key(j.id), 'state', 'scheduled', 'next', int(due))
+  call('ZADD', LATER, due, j.id)
+  j.state = 'scheduled'
+end
+
+-- Out of the queue without its turn. A short list loses the entry now, a long one keeps it as a tombstone that the match drops.
+local function dequeue(j)
+  if j.state == 'scheduled' then
+    call('ZREM', LATER, j.id)
+  elseif j.state == 'waiting' then
+    local list = waiting_key(j.priority)
+    if call('LLEN', list) > EXACT_LIST then count('tombstones', 1) else call('LREM', list, 1, j.id) end
+  end
+end
+
+-- The end of a job. A dead letter keeps its payload, for RetryJob; of the others payload and metadata go now.
+local function terminal(j, state, but)
+  local key = job_key(j.id)
+  local keep = tonumber(j.keep)
+  if state == 'failed' then
+    keep = math.max(keep, BURIED_RETENTION_MS)
+    call('PEXPIRE', key .. ':payload', keep)
+    if j.metadata then call('PEXPIRE', key .. ':metadata', keep) end
+    call('ZADD', P .. 'buried', NOW, j.id)
+  else
+    call('UNLINK', key .. ':payload')
+    if j.metadata then call('UNLINK', key .. ':metadata') end
+    call('ZADD', P .. 'finished', NOW, j.id)
+  end
+  if j.progress then call('UNLINK', key .. ':progress') end
+  if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
+  call('HSET', key, 'state', state, 'finished', int(NOW))
+  call('PEXPIRE', key, keep)
+  j.state = state
+  count(state, 1)
+  tell_waiters(j, but)
+  return keep
+end
+
+-- A dead letter. `failure` is the JSON of its last failure.
+local function bury_job(j, failure, reason, but)
+  local keep = terminal(j, 'failed', but)
+  call('SET', job_key(j.id) .. ':error', failure, 'PX', keep)
+  event('job.buried', j.id, 'reason', reason, 'attempt', int(j.attempt))
+end
+
+-- An attempt is spent and did not succeed: again after the backoff, or buried.
+-- `later_ms` ('' for none) is a delay that the worker asked for.
+local function attempt_failed(j, code, retryable, reason, failure, later_ms, but)
+  local max, initial, ceiling, multiplier = string.match(j.retry, '^(%d+) (%d+) (%d+) ([%d.]+)$')
+  local fatal = j.fatal and string.find(',' .. j.fatal .. ',', ',' .. code .. ',', 1, true)
+  if not retryable or fatal or j.attempt >= tonumber(max) then return bury_job(j, failure, reason, but) end
+  call('SET', job_key(j.id) .. ':error', failure, 'PX', math.max(tonumber(j.keep), BURIED_RETENTION_MS))
+  count('retried', 1)
+  local delay
+  if later_ms ~= '' then
+    delay = tonumber(later_ms)
+  else
+    delay = math.min(tonumber(ceiling), tonumber(initial) * tonumber(multiplier) ^ (j.attempt - 1))
+    -- Spread by a tenth either way, so that a failed batch does not come back as one; by the fence, so that a test can tell it.
+    delay = math.floor(delay * (0.9 + 0.2 * (tonumber(j.fence) % 1000) / 1000))
+  end
+  if delay <= 0 then enqueue(j, true) else schedule(j, NOW + delay) end
+end
+
+local function failure_json(code, reason, message)
+  return cjson.encode({ code = code, reason = reason, message = message, retryable = true })
+end
+
+-- A lease that never became an attempt: back to the head of its queue, or after a pause; buried as undeliverable at the bound.
+local function handover(j, delay, why)
+  j.handovers = j.handovers + 1
+  j.attempt = math.max(0, j.attempt - 1)
+  call('HSET', job_key(j.id), 'handovers', int(j.handovers), 'attempt', int(j.attempt))
+  if j.handovers >= MAX_HANDOVERS then
+    bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
+  elseif delay > 0 then
+    schedule(j, NOW + delay)
+  else
+    enqueue(j, true)
+  end
+end
+
+-- The lease ends without a result. `spent`: the attempt counts.
+local function revoke(j, reason, message, code)
+  call('ZREM', LEASES, j.id)
+  if j.delivered then
+    attempt_failed(j, tostring(code), true, reason, failure_json(code, reason, message), '')
+  else
+    handover(j, 0, message)
+  end
+end
+
+-- The lease is taken away while the worker may still run it: the slot stays taken, the home is told to stop it.
+-- METHOD workers have no FREE to answer: for them the quarantine has an end of its own, a member of leases that no job id can be.
+local function quarantine(j, w)
+  call('HSET', held_key(j.worker), j.id, '!' .. j.fence)
+  if w.contract == 'METHOD' then call('ZADD', LEASES, NOW + QUARANTINE_MAX_MS, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id) end
+  tell(w.home, 'cancel ' .. j.id .. ' ' .. j.fence .. ' ' .. j.worker)
+end
+
+-- The slot is free again.
+local function unhold(worker, job, fence)
+  call('HDEL', held_key(worker), job)
+  call('ZREM', LEASES, '!' .. fence .. ' ' .. worker .. ' ' .. job)
+end

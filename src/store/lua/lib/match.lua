@@ -1,0 +1,127 @@
+-- match: takes one free worker and one waiting job together, while there are both.
+-- An assignment for the caller goes into the reply with all that the worker needs; one for another home is told to it by a hint, which
+-- carries no ownership: the lease does, and `accept` asks for it.
+local fence, paused
+local function pool_state()
+  if fence then return end
+  local v = call('HMGET', META, 'fence', 'paused')
+  fence = math.max(tonumber(v[1] or 0), SEEN)
+  paused = v[2] == '1'
+end
+
+local assigned = {}
+-- What the home sends to the worker: job, fence, worker, link, kind, method, attempt, run ms, payload, metadata JSON, progress.
+local function assignment(j, w)
+  local key = job_key(j.id)
+  local v = call('HMGET', key, 'kind', 'method')
+  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, v[1] or '', v[2] or '', int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
+    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '' }
+end
+
+local function lease(j, w)
+  fence = math.max(fence + 1, US)
+  j.fence = int(fence)
+  j.attempt = j.attempt + 1
+  j.state = 'running'
+  call('HSET', held_key(w.id), j.id, j.fence)
+  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
+  call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), j.id)
+  if j.queue then
+    if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
+  end
+  if w.home == HOME then
+    assignment(j, w)
+  else
+    tell(w.home, 'assign ' .. j.id .. ' ' .. j.fence .. ' ' .. w.id)
+  end
+end
+
+-- The next job that really waits, still in its list; drops the tombstones before it. nil: none, or `budget` is used up.
+local budget = MATCH_BOUND
+local function next_job()
+  for p = 3, 0, -1 do
+    local list = waiting_key(p)
+    while budget > 0 do
+      local id = call('LINDEX', list, 0)
+      if not id then break end
+      local j = job_get(id)
+      if j.state == 'waiting' then return j, list end
+      call('LPOP', list)
+      count('tombstones', -1)
+      budget = budget - 1
+    end
+  end
+  return nil
+end
+
+-- The first listed worker that may take a job; drops entries that may not. nil: none, or `budget` is used up.
+local function take_worker()
+  while budget > 0 do
+    local id = call('LPOP', FREE)
+    if not id then return nil end
+    budget = budget - 1
+    local w = worker_get(id)
+    w.listed = false
+    if w.state == 'free' and home_alive(w.home) then
+      local room = w.slots - call('HLEN', held_key(id))
+      if room > 0 and not w.blocked then return w, room end
+    end
+    if w.state == 'free' then
+      suspect(w, 'home_gone')
+    elseif w.state then
+      call('HSET', worker_key(id), 'listed', '0')
+    end
+  end
+  return nil
+end
+
+local function anything_waits()
+  return call('EXISTS', waiting_key(3), waiting_key(2), waiting_key(1), waiting_key(0)) > 0
+end
+
+local function give(j, list, w, room)
+  call('LPOP', list)
+  lease(j, w)
+  budget = budget - 1
+  if room > 1 then
+    call('RPUSH', FREE, w.id)
+  else
+    call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')
+  end
+end
+
+-- Returns 1 when it stopped at its bound with work left: call `match` again.
+local function match()
+  pool_state()
+  if paused then return 0 end
+  while budget > 0 do
+    if call('LLEN', FREE) == 0 or not anything_waits() then return 0 end
+    local j, list = next_job()
+    if not j then break end
+    local w, room = take_worker()
+    if not w then break end
+    give(j, list, w, room)
+  end
+  if budget > 0 then return 0 end
+  return (call('LLEN', FREE) > 0 and anything_waits()) and 1 or 0
+end
+
+-- A worker of the caller's just had a slot freed: its next job at once, past the list. false: nothing waits, or it may not.
+local function claim(w, link)
+  pool_state()
+  if paused or not active(w) or w.blocked or w.home ~= HOME or w.link ~= link then return false end
+  if w.slots <= call('HLEN', held_key(w.id)) then return false end
+  local j, list = next_job()
+  if not j then return false end
+  call('LPOP', list)
+  lease(j, w)
+  budget = budget - 1
+  return true
+end
+
+-- Every script that matched ends with this: its own reply, the caller's assignments, `more`.
+local function done(reply, more)
+  if fence then call('HSET', META, 'fence', int(fence)) end
+  flush()
+  return { reply, assigned, more }
+end

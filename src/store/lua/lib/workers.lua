@@ -1,0 +1,67 @@
+-- The roll. state: free (on the free list) | busy (no room, or blocked) | draining | suspect | dead.
+-- listed=1: an entry of this worker stands in the free list, perhaps as a tombstone. Only `take_worker` and `unlist` take it out.
+local function worker_get(id)
+  local v = call('HMGET', worker_key(id), 'state', 'listed', 'blocked', 'slots', 'home', 'boot', 'link', 'contract', 'drained', 'address', 'leaving')
+  return { id = id, state = v[1], listed = v[2] == '1', blocked = v[3] == '1', slots = tonumber(v[4] or 0), home = v[5], boot = v[6],
+    link = v[7], contract = v[8], drained = v[9] == '1', address = v[10], leaving = v[11] == '1' }
+end
+
+local function active(w) return w.state == 'free' or w.state == 'busy' end
+
+-- Leaving the list early costs O(length): done while it is short; later the entry stays as a tombstone that take_worker drops.
+local function unlist(w)
+  if not w.listed then return end
+  if call('LLEN', FREE) <= EXACT_LIST then
+    call('LREM', FREE, 1, w.id)
+    w.listed = false
+  end
+end
+
+-- Puts an active worker where its room says: on the free list, or off it.
+local function settle(w)
+  if not active(w) then return end
+  local state = 'busy'
+  if not w.blocked and w.slots > call('HLEN', held_key(w.id)) then
+    state = 'free'
+    if not w.listed then
+      call('RPUSH', FREE, w.id)
+      w.listed = true
+    end
+  else
+    unlist(w)
+  end
+  w.state = state
+  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0')
+end
+
+-- A worker out of the running: off the list, under its new state.
+local function bench(w, state, reason)
+  unlist(w)
+  w.state = state
+  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0', 'reason', reason)
+end
+
+-- Gets no jobs until a sign of life younger than this moment comes through its home. Its leases stay.
+local function suspect(w, reason)
+  bench(w, 'suspect', reason)
+  call('HSET', worker_key(w.id), 'suspected', int(NOW))
+  event('worker.suspect', w.id, 'reason', reason)
+end
+
+-- Back from suspect: the state that its drained flag says.
+local function restore(w)
+  w.state = w.drained and 'draining' or 'busy'
+  call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
+  settle(w)
+end
+
+-- One look at each home a call.
+local alive = {}
+local function home_alive(home)
+  if not home then return false end
+  if alive[home] == nil then
+    local beat = call('ZSCORE', P .. 'homes', home)
+    alive[home] = beat ~= false and NOW - tonumber(beat) < HOME_TTL_MS
+  end
+  return alive[home]
+end

@@ -1,0 +1,57 @@
+-- register: a worker enters the roll, or enters it again, with the caller as its home.
+-- The caller holds the worker's registration lock, has checked its address and has just reached it; safety rests on this script alone.
+-- @args id boot derived address contract region slots labels kinds version
+--   derived: '1' when the boot was made from the address (such boots come back legitimately, so none of them is ever superseded)
+--   labels, kinds: JSON, '' for none
+-- @returns {status, link, state, freed}: ok | superseded | family <family>; freed: how many leases of an earlier boot were revoked
+-- @use workers jobs bury match
+-- Idempotent by (worker, boot): the same boot again changes fields only; its leases are untouched and it is listed once.
+local w = worker_get(id)
+local key = worker_key(id)
+
+local family = contract == 'ATTACHED' and 'RUNNER' or contract
+local settled = call('HGET', META, 'family')
+if settled and settled ~= family then
+  local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
+  if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0 }, 0) end
+end
+
+if w.state and w.boot ~= boot and derived ~= '1' and call('HGET', key, 'previous') == boot then
+  return done({ 'superseded', w.link, w.state, 0 }, 0)
+end
+
+local known = w.state and w.state ~= 'dead'
+local freed = 0
+if known and w.boot ~= boot then freed = revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
+
+local at = call('GET', P .. 'address:' .. address)
+if at and at ~= id then bury_worker(worker_get(at), 'superseded') end
+if w.address and w.address ~= address and call('GET', P .. 'address:' .. w.address) == id then call('DEL', P .. 'address:' .. w.address) end
+call('SET', P .. 'address:' .. address, id)
+
+local link = tonumber(w.link or 0)
+if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
+if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
+w.link, w.boot, w.home, w.slots, w.contract, w.address = int(link), boot, HOME, tonumber(slots), contract, address
+w.blocked, w.leaving = false, false
+
+call('HSET', META, 'family', family)
+call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
+call('HDEL', key, 'leaving', 'reason', 'suspected')
+if not known then call('HSET', key, 'registered', int(NOW)) end
+if region ~= '' then call('HSET', key, 'region', region) else call('HDEL', key, 'region') end
+if version ~= '' then call('HSET', key, 'version', version) else call('HDEL', key, 'version') end
+-- What can be long has its own key: one value over 64 bytes would make Redis store the whole hash threefold.
+if labels ~= '' then call('SET', key .. ':labels', labels) else call('DEL', key .. ':labels') end
+if kinds ~= '' then call('SET', key .. ':kinds', kinds) else call('DEL', key .. ':kinds') end
+call('ZADD', P .. 'workers', NOW, id)
+call('ZREM', P .. 'dead', id)
+call('ZREM', DEADLINES, '@' .. id)
+call('ZADD', P .. 'homes', NOW, HOME)
+if not known then event('worker.registered', id, 'address', address, 'contract', contract) end
+
+w.state = w.drained and 'draining' or 'busy'
+call('HSET', key, 'state', w.state)
+settle(w)
+local more = match()
+return done({ 'ok', w.link, w.state, freed }, more)

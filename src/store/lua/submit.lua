@@ -1,0 +1,95 @@
+-- submit: takes jobs into the pool, and matches.
+-- @args max_waiting family
+--   family: 'RUNNER' when a pool without any family is to become one for jobs that name a kind, else ''
+-- @each id digest kind method priority start run keep queue total retry fatal waiter payload metadata
+--   kind, method: one of them, the other ''; start: ms since 1970 before which it may not start, '0' for none; run, keep: ms; queue, total: ms, '' for none
+--   retry: 'max initial_ms ceiling_ms multiplier'; fatal: codes with commas, '' for none; waiter: '1' when the caller waits for it
+--   payload: bytes; metadata: JSON, '' for none
+-- @returns a status for each: created | exists <state> | conflict | full | family <family>
+-- @flags deny-oom
+-- @use workers jobs match
+-- Idempotent by job id and digest: what exists with the same digest is answered with its state, and once more with its assignment
+-- if that is undelivered and the caller is its home.
+local reply = {}
+local existing, refused, new = {}, {}, 0
+local room = tonumber(max_waiting) - backlog()
+local entries = call('LLEN', waiting_key(3)) + call('LLEN', waiting_key(2)) + call('LLEN', waiting_key(1)) + call('LLEN', waiting_key(0))
+-- Tombstones count for nothing in the backlog, but the lists that hold them are bounded too.
+room = math.min(room, 2 * tonumber(max_waiting) - entries)
+local settled = call('HGET', META, 'family')
+
+-- Every item is judged before the first write.
+local n = 0
+local seen_here = {}
+for id, digest, kind, method in items() do
+  n = n + 1
+  local there = call('HGET', job_key(id), 'digest') or seen_here[id]
+  if there then
+    existing[n] = there == digest and 'same' or 'conflict'
+  elseif settled and ((kind ~= '' and settled ~= 'RUNNER') or (settled == 'LEGACY' and method ~= LEGACY_METHOD)) then
+    refused[n] = 'family ' .. settled
+  elseif new >= room then
+    refused[n] = 'full'
+  else
+    new = new + 1
+    seen_here[id] = digest
+  end
+end
+
+n = 0
+for id, digest, kind, method, priority, start, run, keep, queue, total, retry, fatal, waiter, payload, metadata in items() do
+  n = n + 1
+  local key = job_key(id)
+  if existing[n] == 'conflict' then
+    reply[n] = 'conflict'
+  elseif existing[n] == 'same' then
+    local j = job_get(id)
+    if waiter == '1' and not is_terminal(j.state) then add_waiter(j) end
+    if j.state == 'running' and not j.delivered then
+      local w = worker_get(j.worker)
+      if w.home == HOME then assignment(j, w) end
+    end
+    reply[n] = 'exists ' .. j.state
+  elseif refused[n] then
+    reply[n] = refused[n]
+  else
+    if not settled and kind ~= '' then
+      settled = 'RUNNER'
+      call('HSET', META, 'family', settled)
+    end
+    local fields = { 'HSET', key, 'digest', digest, 'created', int(NOW), 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
+    local function put(name, value)
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+    if kind ~= '' then put('kind', kind) else put('method', method) end
+    if priority ~= '0' then put('priority', priority) end
+    if queue ~= '' then put('queue', queue) end
+    if total ~= '' then put('total', total) end
+    if fatal ~= '' then put('fatal', fatal) end
+    if waiter == '1' then put('waiter', HOME) end
+    if metadata ~= '' then put('metadata', '1') end
+    local from = math.max(NOW, tonumber(start))
+    if start ~= '0' then put('from', start) end
+    put('state', from == NOW and 'waiting' or 'scheduled')
+    call(unpack(fields))
+    if payload ~= '' then call('SET', key .. ':payload', payload) end
+    if metadata ~= '' then call('SET', key .. ':metadata', metadata) end
+    if queue ~= '' or total ~= '' then
+      local due = math.huge
+      if queue ~= '' then due = from + tonumber(queue) end
+      if total ~= '' then due = math.min(due, NOW + tonumber(total)) end
+      call('ZADD', DEADLINES, due, id)
+    end
+    if from == NOW then
+      call('RPUSH', waiting_key(priority), id)
+    else
+      call('HSET', key, 'next', start)
+      call('ZADD', LATER, from, id)
+    end
+    count('submitted', 1)
+    reply[n] = 'created'
+  end
+end
+local more = match()
+return done(reply, more)

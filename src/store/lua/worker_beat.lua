@@ -1,0 +1,25 @@
+-- worker_beat: a worker's own word, through whichever replica: that it lives, and what it holds.
+-- @args worker boot
+-- @each job fence finished progress
+--   finished: '1' when only its result is outstanding; progress: bytes, '' for no news
+-- @returns {known, revoked}: known: ok | unknown | dead | superseded; revoked: for each item 1 when the lease is not the worker's any more
+-- @use workers jobs match
+local w = worker_get(worker)
+local known = 'ok'
+if not w.state then known = 'unknown' elseif w.state == 'dead' then known = 'dead' elseif boot ~= '' and w.boot ~= boot then known = 'superseded' end
+local revoked = {}
+if known == 'ok' then call('ZADD', P .. 'workers', 'GT', NOW, worker) end
+for job, fence_, finished, progress in items() do
+  local j = job_get(job)
+  local mine = known == 'ok' and j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_
+  if mine then
+    call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+    if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+    if progress ~= '' then
+      call('SET', job_key(job) .. ':progress', progress)
+      if not j.progress then call('HSET', job_key(job), 'progress', '1') end
+    end
+  end
+  revoked[#revoked + 1] = mine and 0 or 1
+end
+return { { known, revoked }, assigned, 0 }

@@ -1,0 +1,57 @@
+import type { Assignment } from '../domain/job.js';
+import type { Reply } from './runner.js';
+
+/** Readers of script replies. A reply of another shape than its header says is a bug and throws. */
+export function text(reply: Reply | undefined): string {
+  if (Buffer.isBuffer(reply)) return reply.toString();
+  if (typeof reply === 'number') return String(reply);
+  if (reply === null) return '';
+  throw new TypeError('a script answered another shape than its header says');
+}
+
+export function number(reply: Reply | undefined): number {
+  return typeof reply === 'number' ? reply : Number(text(reply));
+}
+
+export function bytes(reply: Reply | undefined): Buffer {
+  if (Buffer.isBuffer(reply)) return reply;
+  throw new TypeError('a script answered another shape than its header says');
+}
+
+export function items(reply: Reply | undefined): Reply[] {
+  if (Array.isArray(reply)) return reply;
+  throw new TypeError('a script answered another shape than its header says');
+}
+
+export interface Matched<T> {
+  reply: T;
+  /** For workers of the caller's. */
+  assignments: Assignment[];
+  /** It stopped at its bound with work left: run `match`. */
+  more: boolean;
+}
+
+/** The reply of every script that ends in match: its own, the caller's assignments, `more`. */
+export function matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T): Matched<T> {
+  const [first, assigned, more] = items(reply);
+  return { reply: own(first ?? null), assignments: items(assigned).map((item) => toAssignment(pool, item)), more: number(more) === 1 };
+}
+
+function toAssignment(pool: string, reply: Reply): Assignment {
+  const [jobId, fence, worker, link, kind, method, attempt, run, payload, metadata, progress] = items(reply);
+  const meta = text(metadata);
+  return {
+    pool,
+    jobId: text(jobId),
+    fence: text(fence),
+    worker: text(worker),
+    link: text(link),
+    kind: text(kind),
+    method: text(method),
+    attempt: number(attempt),
+    runTimeoutMs: number(run),
+    payload: bytes(payload),
+    metadata: meta === '' ? {} : (JSON.parse(meta) as Record<string, string>),
+    progress: bytes(progress),
+  };
+}

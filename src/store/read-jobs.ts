@@ -1,0 +1,109 @@
+import type { Redis } from 'ioredis';
+import type { Failure, JobRecord, JobState, RetryPolicy } from '../domain/job.js';
+import { keys } from './keys.js';
+
+const EMPTY = Buffer.alloc(0);
+
+export interface ReadOptions {
+  /** With payload, result and progress. */
+  bodies: boolean;
+}
+
+/** Jobs as they stand, in the order asked for; undefined where there is none. One round trip. Rejects as ioredis does. */
+export async function readJobs(redis: Redis, pool: string, ids: readonly string[], { bodies }: ReadOptions): Promise<(JobRecord | undefined)[]> {
+  if (ids.length === 0) return [];
+  const pipeline = redis.pipeline();
+  for (const id of ids) {
+    pipeline.hgetall(keys.job(pool, id));
+    const small = [keys.error(pool, id), keys.metadata(pool, id)];
+    const large = [keys.result(pool, id), keys.payload(pool, id), keys.progress(pool, id)];
+    pipeline.mgetBuffer(...(bodies ? [...small, ...large] : small));
+  }
+  const replies = (await pipeline.exec()) ?? [];
+  return ids.map((id, i) => {
+    const [hashError, hash] = replies[2 * i] ?? [];
+    const [valuesError, values] = replies[2 * i + 1] ?? [];
+    if (hashError ?? valuesError) throw hashError ?? valuesError;
+    return toRecord(pool, id, hash as Record<string, string>, values as (Buffer | null)[]);
+  });
+}
+
+function toRecord(pool: string, id: string, hash: Record<string, string>, values: (Buffer | null)[]): JobRecord | undefined {
+  if (hash['state'] === undefined) return undefined;
+  const [error, metadata, result, payload, progress] = values;
+  const state = hash['state'] as JobState;
+  const num = (field: string) => Number(hash[field] ?? 0);
+  const record: JobRecord = {
+    spec: {
+      pool,
+      id,
+      kind: hash['kind'] ?? '',
+      method: hash['method'] ?? '',
+      payload: payload ?? EMPTY,
+      metadata: metadata ? (JSON.parse(metadata.toString()) as Record<string, string>) : {},
+      priority: num('priority'),
+      notBefore: num('from'),
+      queueTimeoutMs: num('queue'),
+      runTimeoutMs: num('run'),
+      totalTimeoutMs: num('total'),
+      retry: toRetry(hash['retry'] ?? '', hash['fatal'] ?? ''),
+      retentionMs: num('keep'),
+    },
+    state,
+    attempt: num('attempt'),
+    handovers: num('handovers'),
+    worker: hash['worker'] ?? '',
+    createdAt: num('created'),
+    startedAt: num('started'),
+    finishedAt: num('finished'),
+    nextAt: state === 'scheduled' ? num('next') : 0,
+    waitingReason: state === 'scheduled' ? (num('attempt') + num('handovers') > 0 ? 'backoff' : 'not_before') : '',
+    progress: progress ?? EMPTY,
+  };
+  if (state === 'succeeded') record.output = result ?? EMPTY;
+  else if (error) record.failure = toFailure(error);
+  return record;
+}
+
+function toRetry(retry: string, fatal: string): RetryPolicy {
+  const [max = 1, initial = 0, ceiling = 0, multiplier = 2] = retry.split(' ').map(Number);
+  return {
+    maxAttempts: max,
+    initialBackoffMs: initial,
+    maxBackoffMs: ceiling,
+    multiplier,
+    fatalCodes: fatal === '' ? [] : fatal.split(',').map(Number),
+  };
+}
+
+function toFailure(json: Buffer): Failure {
+  const { code, message, reason, retryable, details } = JSON.parse(json.toString()) as Omit<Failure, 'details'> & { details?: string };
+  return { code, message, reason, retryable, details: details ? Buffer.from(details, 'base64') : EMPTY };
+}
+
+/** Which list or set holds the jobs of a state, for paging through it. */
+export type JobIndex = { kind: 'list'; key: string } | { kind: 'zset'; key: string; newestFirst: boolean };
+
+export function indexesOf(pool: string, state: JobState): JobIndex[] {
+  switch (state) {
+    case 'waiting':
+      return [3, 2, 1, 0].map((priority) => ({ kind: 'list', key: keys.waiting(pool, priority) }));
+    case 'scheduled':
+      return [{ kind: 'zset', key: keys.later(pool), newestFirst: false }];
+    case 'running':
+      return [{ kind: 'zset', key: keys.leases(pool), newestFirst: false }];
+    case 'failed':
+      return [{ kind: 'zset', key: keys.buried(pool), newestFirst: true }];
+    case 'succeeded':
+    case 'cancelled':
+    case 'expired':
+      return [{ kind: 'zset', key: keys.finished(pool), newestFirst: true }];
+  }
+}
+
+/** Ids out of an index, `count` from `offset` on. */
+export async function readIndex(redis: Redis, index: JobIndex, offset: number, count: number): Promise<string[]> {
+  const end = offset + count - 1;
+  if (index.kind === 'list') return redis.lrange(index.key, offset, end);
+  return index.newestFirst ? redis.zrevrange(index.key, String(offset), String(end)) : redis.zrange(index.key, String(offset), String(end));
+}

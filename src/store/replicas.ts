@@ -1,0 +1,56 @@
+import type { Redis } from 'ioredis';
+import { keys } from './keys.js';
+
+export interface ReplicaRecord {
+  id: string;
+  address: string;
+  version: string;
+  links: number;
+  startedAt: number;
+  draining: boolean;
+}
+
+/** Says that this replica lives, for `ttlMs`. Not what homes are judged by (that is `beat`): for lists, and for who may check whom. */
+export async function writeReplica(redis: Redis, record: ReplicaRecord, now: number, ttlMs: number): Promise<void> {
+  const key = keys.replica(record.id);
+  await redis
+    .multi()
+    .hset(key, {
+      address: record.address,
+      version: record.version,
+      links: record.links,
+      started: record.startedAt,
+      draining: record.draining ? 1 : 0,
+    })
+    .pexpire(key, ttlMs)
+    .zadd(keys.replicas, now, record.id)
+    .zremrangebyscore(keys.replicas, '-inf', now - 10 * ttlMs)
+    .exec();
+}
+
+export async function removeReplica(redis: Redis, id: string): Promise<void> {
+  await redis.multi().del(keys.replica(id)).zrem(keys.replicas, id).exec();
+}
+
+export async function readReplicas(redis: Redis): Promise<ReplicaRecord[]> {
+  const ids = await redis.zrange(keys.replicas, '0', '-1');
+  const pipeline = redis.pipeline();
+  for (const id of ids) pipeline.hgetall(keys.replica(id));
+  const replies = (await pipeline.exec()) ?? [];
+  const records: ReplicaRecord[] = [];
+  ids.forEach((id, i) => {
+    const [error, value] = replies[i] ?? [];
+    if (error) throw error;
+    const hash = value as Record<string, string>;
+    if (hash['address'] === undefined) return;
+    records.push({
+      id,
+      address: hash['address'],
+      version: hash['version'] ?? '',
+      links: Number(hash['links'] ?? 0),
+      startedAt: Number(hash['started'] ?? 0),
+      draining: hash['draining'] === '1',
+    });
+  });
+  return records;
+}

@@ -1,0 +1,1070 @@
+// Built from src/store/lua by scripts/build-lua.ts: `npm run lua`. Not written by hand.
+const base = String.raw`local call = redis.call
+local P = string.sub(KEYS[1], 1, -5)
+local META = KEYS[1]
+local HOME = ARGV[1]
+local SEEN = tonumber(ARGV[2])
+local US = now_us()
+local NOW = math.floor(US / 1000)
+local function int(n) return string.format('%.0f', n) end
+local function job_key(id) return P .. 'job:' .. id end
+local function worker_key(id) return P .. 'worker:' .. id end
+local function held_key(id) return P .. 'held:' .. id end
+local FREE = P .. 'free'
+local LEASES = P .. 'leases'
+local LATER = P .. 'later'
+local DEADLINES = P .. 'deadlines'
+local function waiting_key(priority) return P .. 'waiting:' .. priority end
+local counts = {}
+local function count(name, n) counts[name] = (counts[name] or 0) + n end
+local function flush()
+  for name, n in pairs(counts) do
+    if n ~= 0 then call('HINCRBY', META, name, n) end
+  end
+end
+local function event(kind, subject, ...)
+  call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind, 'subject', subject, 'at', NOW, 'by', HOME, ...)
+end
+local function tell(home, message)
+  if home and home ~= '' then call('PUBLISH', P .. 'home:' .. home, message) end
+end`;
+const bury = String.raw`local function revoke_all(w, reason, message)
+  local held = call('HGETALL', held_key(w.id))
+  for i = 1, #held, 2 do
+    local fence = held[i + 1]
+    if string.sub(fence, 1, 1) == '!' then
+      call('ZREM', LEASES, fence .. ' ' .. w.id .. ' ' .. held[i])
+    else
+      local j = job_get(held[i])
+      if j.state == 'running' and j.fence == fence then revoke(j, reason, message, 14) end
+    end
+  end
+  call('DEL', held_key(w.id))
+  return #held / 2
+end
+local function bury_worker(w, reason)
+  revoke_all(w, 'worker_lost', 'the worker ' .. w.id .. ' is gone: ' .. reason)
+  bench(w, 'dead', reason)
+  call('ZREM', P .. 'workers', w.id)
+  call('ZREM', DEADLINES, '@' .. w.id)
+  call('ZADD', P .. 'dead', NOW, w.id)
+  if w.address and call('GET', P .. 'address:' .. w.address) == w.id then call('DEL', P .. 'address:' .. w.address) end
+  event('worker.dead', w.id, 'reason', reason)
+end
+local function settle_or_leave(w)
+  if w.leaving and w.state ~= 'dead' and call('HLEN', held_key(w.id)) == 0 then return bury_worker(w, 'deregistered') end
+  settle(w)
+end`;
+const jobs = String.raw`local function job_get(id)
+  local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'handovers', 'retry', 'fatal', 'keep', 'waiter', 'queue', 'total',
+    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from')
+  return { id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), handovers = tonumber(v[4] or 0), retry = v[5], fatal = v[6],
+    keep = v[7], waiter = v[8], queue = v[9], total = v[10], created = tonumber(v[11] or 0), priority = v[12] or '0', worker = v[13],
+    delivered = v[14] == '1', run = tonumber(v[15] or 0), started = tonumber(v[16] or 0), done = v[17], metadata = v[18], progress = v[19],
+    from = tonumber(v[20] or v[11] or 0) }
+end
+local function is_terminal(state)
+  return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired'
+end
+local function tell_waiters(j, but)
+  if not j.waiter then return end
+  for home in string.gmatch(j.waiter, '[^ ]+') do
+    if home ~= but then tell(home, 'done ' .. j.id) end
+  end
+end
+local function add_waiter(j)
+  local n, there = 0, false
+  for home in string.gmatch(j.waiter or '', '[^ ]+') do
+    n = n + 1
+    there = there or home == HOME
+  end
+  if there or n >= 4 then return end
+  j.waiter = j.waiter and (j.waiter .. ' ' .. HOME) or HOME
+  call('HSET', job_key(j.id), 'waiter', j.waiter)
+end
+local function backlog()
+  local n = call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0)
+  for p = 0, 3 do n = n + call('LLEN', waiting_key(p)) end
+  return n
+end
+local function enqueue(j, ahead)
+  call('HSET', job_key(j.id), 'state', 'waiting')
+  call(ahead and 'LPUSH' or 'RPUSH', waiting_key(j.priority), j.id)
+  j.state = 'waiting'
+end
+local function schedule(j, due)
+  call('HSET', job_key(j.id), 'state', 'scheduled', 'next', int(due))
+  call('ZADD', LATER, due, j.id)
+  j.state = 'scheduled'
+end
+local function dequeue(j)
+  if j.state == 'scheduled' then
+    call('ZREM', LATER, j.id)
+  elseif j.state == 'waiting' then
+    local list = waiting_key(j.priority)
+    if call('LLEN', list) > EXACT_LIST then count('tombstones', 1) else call('LREM', list, 1, j.id) end
+  end
+end
+local function terminal(j, state, but)
+  local key = job_key(j.id)
+  local keep = tonumber(j.keep)
+  if state == 'failed' then
+    keep = math.max(keep, BURIED_RETENTION_MS)
+    call('PEXPIRE', key .. ':payload', keep)
+    if j.metadata then call('PEXPIRE', key .. ':metadata', keep) end
+    call('ZADD', P .. 'buried', NOW, j.id)
+  else
+    call('UNLINK', key .. ':payload')
+    if j.metadata then call('UNLINK', key .. ':metadata') end
+    call('ZADD', P .. 'finished', NOW, j.id)
+  end
+  if j.progress then call('UNLINK', key .. ':progress') end
+  if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
+  call('HSET', key, 'state', state, 'finished', int(NOW))
+  call('PEXPIRE', key, keep)
+  j.state = state
+  count(state, 1)
+  tell_waiters(j, but)
+  return keep
+end
+local function bury_job(j, failure, reason, but)
+  local keep = terminal(j, 'failed', but)
+  call('SET', job_key(j.id) .. ':error', failure, 'PX', keep)
+  event('job.buried', j.id, 'reason', reason, 'attempt', int(j.attempt))
+end
+local function attempt_failed(j, code, retryable, reason, failure, later_ms, but)
+  local max, initial, ceiling, multiplier = string.match(j.retry, '^(%d+) (%d+) (%d+) ([%d.]+)$')
+  local fatal = j.fatal and string.find(',' .. j.fatal .. ',', ',' .. code .. ',', 1, true)
+  if not retryable or fatal or j.attempt >= tonumber(max) then return bury_job(j, failure, reason, but) end
+  call('SET', job_key(j.id) .. ':error', failure, 'PX', math.max(tonumber(j.keep), BURIED_RETENTION_MS))
+  count('retried', 1)
+  local delay
+  if later_ms ~= '' then
+    delay = tonumber(later_ms)
+  else
+    delay = math.min(tonumber(ceiling), tonumber(initial) * tonumber(multiplier) ^ (j.attempt - 1))
+    delay = math.floor(delay * (0.9 + 0.2 * (tonumber(j.fence) % 1000) / 1000))
+  end
+  if delay <= 0 then enqueue(j, true) else schedule(j, NOW + delay) end
+end
+local function failure_json(code, reason, message)
+  return cjson.encode({ code = code, reason = reason, message = message, retryable = true })
+end
+local function handover(j, delay, why)
+  j.handovers = j.handovers + 1
+  j.attempt = math.max(0, j.attempt - 1)
+  call('HSET', job_key(j.id), 'handovers', int(j.handovers), 'attempt', int(j.attempt))
+  if j.handovers >= MAX_HANDOVERS then
+    bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
+  elseif delay > 0 then
+    schedule(j, NOW + delay)
+  else
+    enqueue(j, true)
+  end
+end
+local function revoke(j, reason, message, code)
+  call('ZREM', LEASES, j.id)
+  if j.delivered then
+    attempt_failed(j, tostring(code), true, reason, failure_json(code, reason, message), '')
+  else
+    handover(j, 0, message)
+  end
+end
+local function quarantine(j, w)
+  call('HSET', held_key(j.worker), j.id, '!' .. j.fence)
+  if w.contract == 'METHOD' then call('ZADD', LEASES, NOW + QUARANTINE_MAX_MS, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id) end
+  tell(w.home, 'cancel ' .. j.id .. ' ' .. j.fence .. ' ' .. j.worker)
+end
+local function unhold(worker, job, fence)
+  call('HDEL', held_key(worker), job)
+  call('ZREM', LEASES, '!' .. fence .. ' ' .. worker .. ' ' .. job)
+end`;
+const match = String.raw`local fence, paused
+local function pool_state()
+  if fence then return end
+  local v = call('HMGET', META, 'fence', 'paused')
+  fence = math.max(tonumber(v[1] or 0), SEEN)
+  paused = v[2] == '1'
+end
+local assigned = {}
+local function assignment(j, w)
+  local key = job_key(j.id)
+  local v = call('HMGET', key, 'kind', 'method')
+  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, v[1] or '', v[2] or '', int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
+    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '' }
+end
+local function lease(j, w)
+  fence = math.max(fence + 1, US)
+  j.fence = int(fence)
+  j.attempt = j.attempt + 1
+  j.state = 'running'
+  call('HSET', held_key(w.id), j.id, j.fence)
+  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
+  call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), j.id)
+  if j.queue then
+    if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
+  end
+  if w.home == HOME then
+    assignment(j, w)
+  else
+    tell(w.home, 'assign ' .. j.id .. ' ' .. j.fence .. ' ' .. w.id)
+  end
+end
+local budget = MATCH_BOUND
+local function next_job()
+  for p = 3, 0, -1 do
+    local list = waiting_key(p)
+    while budget > 0 do
+      local id = call('LINDEX', list, 0)
+      if not id then break end
+      local j = job_get(id)
+      if j.state == 'waiting' then return j, list end
+      call('LPOP', list)
+      count('tombstones', -1)
+      budget = budget - 1
+    end
+  end
+  return nil
+end
+local function take_worker()
+  while budget > 0 do
+    local id = call('LPOP', FREE)
+    if not id then return nil end
+    budget = budget - 1
+    local w = worker_get(id)
+    w.listed = false
+    if w.state == 'free' and home_alive(w.home) then
+      local room = w.slots - call('HLEN', held_key(id))
+      if room > 0 and not w.blocked then return w, room end
+    end
+    if w.state == 'free' then
+      suspect(w, 'home_gone')
+    elseif w.state then
+      call('HSET', worker_key(id), 'listed', '0')
+    end
+  end
+  return nil
+end
+local function anything_waits()
+  return call('EXISTS', waiting_key(3), waiting_key(2), waiting_key(1), waiting_key(0)) > 0
+end
+local function give(j, list, w, room)
+  call('LPOP', list)
+  lease(j, w)
+  budget = budget - 1
+  if room > 1 then
+    call('RPUSH', FREE, w.id)
+  else
+    call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')
+  end
+end
+local function match()
+  pool_state()
+  if paused then return 0 end
+  while budget > 0 do
+    if call('LLEN', FREE) == 0 or not anything_waits() then return 0 end
+    local j, list = next_job()
+    if not j then break end
+    local w, room = take_worker()
+    if not w then break end
+    give(j, list, w, room)
+  end
+  if budget > 0 then return 0 end
+  return (call('LLEN', FREE) > 0 and anything_waits()) and 1 or 0
+end
+local function claim(w, link)
+  pool_state()
+  if paused or not active(w) or w.blocked or w.home ~= HOME or w.link ~= link then return false end
+  if w.slots <= call('HLEN', held_key(w.id)) then return false end
+  local j, list = next_job()
+  if not j then return false end
+  call('LPOP', list)
+  lease(j, w)
+  budget = budget - 1
+  return true
+end
+local function done(reply, more)
+  if fence then call('HSET', META, 'fence', int(fence)) end
+  flush()
+  return { reply, assigned, more }
+end`;
+const workers = String.raw`local function worker_get(id)
+  local v = call('HMGET', worker_key(id), 'state', 'listed', 'blocked', 'slots', 'home', 'boot', 'link', 'contract', 'drained', 'address', 'leaving')
+  return { id = id, state = v[1], listed = v[2] == '1', blocked = v[3] == '1', slots = tonumber(v[4] or 0), home = v[5], boot = v[6],
+    link = v[7], contract = v[8], drained = v[9] == '1', address = v[10], leaving = v[11] == '1' }
+end
+local function active(w) return w.state == 'free' or w.state == 'busy' end
+local function unlist(w)
+  if not w.listed then return end
+  if call('LLEN', FREE) <= EXACT_LIST then
+    call('LREM', FREE, 1, w.id)
+    w.listed = false
+  end
+end
+local function settle(w)
+  if not active(w) then return end
+  local state = 'busy'
+  if not w.blocked and w.slots > call('HLEN', held_key(w.id)) then
+    state = 'free'
+    if not w.listed then
+      call('RPUSH', FREE, w.id)
+      w.listed = true
+    end
+  else
+    unlist(w)
+  end
+  w.state = state
+  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0')
+end
+local function bench(w, state, reason)
+  unlist(w)
+  w.state = state
+  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0', 'reason', reason)
+end
+local function suspect(w, reason)
+  bench(w, 'suspect', reason)
+  call('HSET', worker_key(w.id), 'suspected', int(NOW))
+  event('worker.suspect', w.id, 'reason', reason)
+end
+local function restore(w)
+  w.state = w.drained and 'draining' or 'busy'
+  call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
+  settle(w)
+end
+local alive = {}
+local function home_alive(home)
+  if not home then return false end
+  if alive[home] == nil then
+    local beat = call('ZSCORE', P .. 'homes', home)
+    alive[home] = beat ~= false and NOW - tonumber(beat) < HOME_TTL_MS
+  end
+  return alive[home]
+end`;
+export const scripts = {
+  accept: {
+    args: [],
+    each: ['worker', 'link', 'job', 'fence'],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local function items() local i, n = -1, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
+local reply = {}
+for worker, link, job, fence_ in items() do
+  local w = worker_get(worker)
+  local j = job_get(job)
+  local valid = w.home == HOME and (link == '' or w.link == link) and j.state == 'running' and j.fence == fence_
+    and call('HGET', held_key(worker), job) == fence_
+  if valid then assignment(j, w) end
+  reply[#reply + 1] = valid and 1 or 0
+end
+return { reply, assigned, 0 }`].join('\n'),
+  },
+  adopt: {
+    args: ['worker', 'boot', 'link'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local worker, boot, link = ARGV[3], ARGV[4], ARGV[5]
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' or w.boot ~= boot or w.link ~= link then return done({ 'stale', w.link or '0', {} }, 0) end
+w.home = HOME
+w.link = int(tonumber(w.link) + 1)
+call('HSET', worker_key(worker), 'home', HOME, 'link', w.link, 'misses', '0')
+call('ZADD', P .. 'workers', 'GT', NOW, worker)
+call('ZADD', P .. 'homes', NOW, HOME)
+event('worker.adopted', worker, 'home', HOME)
+local leases = {}
+local held = call('HGETALL', held_key(worker))
+for i = 1, #held, 2 do
+  local job, f = held[i], held[i + 1]
+  if string.sub(f, 1, 1) == '!' then
+    leases[#leases + 1] = { job, string.sub(f, 2), 0, 1 }
+  else
+    local j = job_get(job)
+    leases[#leases + 1] = { job, f, j.delivered and 1 or 0, 0 }
+    if j.state == 'running' and j.fence == f and (not j.delivered or w.contract == 'RUNNER') then assignment(j, w) end
+  end
+end
+if w.state == 'suspect' then restore(w) else settle(w) end
+local more = match()
+return done({ 'ok', w.link, leases }, more)`].join('\n'),
+  },
+  beat: {
+    args: ['leaving'],
+    each: ['what', 'worker', 'link', 'job', 'fence'],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local leaving = ARGV[3]
+local function items() local i, n = -1, #ARGV return function() i = i + 5 if i <= n then return unpack(ARGV, i, i + 4) end end end
+if leaving == '1' then
+  call('ZADD', P .. 'homes', 0, HOME)
+else
+  call('ZADD', P .. 'homes', NOW, HOME)
+end
+local reply = {}
+local known = {}
+for what, worker, link, job, fence_ in items() do
+  local w = known[worker] or worker_get(worker)
+  known[worker] = w
+  local answer = 'ok'
+  if w.home ~= HOME or w.link ~= link then
+    answer = 'not_home'
+  elseif what == 'lease' then
+    local j = job_get(job)
+    if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
+      call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+      if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+    else
+      answer = (j.state == 'cancelled' and j.fence == fence_) and 'cancelled' or 'gone'
+    end
+  elseif w.state and w.state ~= 'dead' then
+    local at = NOW - tonumber(what)
+    call('ZADD', P .. 'workers', 'GT', at, worker)
+    if w.state == 'suspect' and at > tonumber(call('HGET', worker_key(worker), 'suspected') or 0) then restore(w) end
+  else
+    answer = 'gone'
+  end
+  reply[#reply + 1] = answer
+end
+local more = match()
+return done(reply, more)`].join('\n'),
+  },
+  bury: {
+    args: ['worker', 'boot', 'link', 'evidence', 'reason'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, evidence, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local w = worker_get(worker)
+if not w.state then return done('unknown', 0) end
+if w.state == 'dead' then return done('buried', 0) end
+if boot ~= '' then
+  local seen = tonumber(call('ZSCORE', P .. 'workers', worker) or 0)
+  if w.boot ~= boot or w.link ~= link or seen > NOW - tonumber(evidence) then return done('stale', 0) end
+  if NOW < tonumber(call('HGET', META, 'grace') or 0) then return done('stale', 0) end
+end
+bury_worker(w, reason)
+local more = match()
+return done('buried', more)`].join('\n'),
+  },
+  cancel: {
+    args: [],
+    each: ['job'],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local function items() local i, n = 2, #ARGV return function() i = i + 1 if i <= n then return unpack(ARGV, i, i + 0) end end end
+local reply = {}
+for job in items() do
+  local j = job_get(job)
+  reply[#reply + 1] = j.state or ''
+  if j.state == 'waiting' or j.state == 'scheduled' then
+    dequeue(j)
+    terminal(j, 'cancelled')
+  elseif j.state == 'running' then
+    call('ZREM', LEASES, job)
+    quarantine(j, worker_get(j.worker))
+    terminal(j, 'cancelled')
+  end
+end
+flush()
+return reply`].join('\n'),
+  },
+  deregister: {
+    args: ['worker', 'boot', 'timeout'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, timeout = ARGV[3], ARGV[4], ARGV[5]
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' then return done({ 'unknown', 0 }, 0) end
+if boot ~= '' and w.boot ~= boot then return done({ 'superseded', 0 }, 0) end
+local held = call('HLEN', held_key(worker))
+if held == 0 then
+  bury_worker(w, 'deregistered')
+else
+  w.leaving = true
+  call('HSET', worker_key(worker), 'leaving', '1')
+  bench(w, 'draining', 'deregistered')
+  if timeout ~= '' then call('ZADD', DEADLINES, NOW + tonumber(timeout), '@' .. worker) end
+end
+local more = match()
+return done({ 'ok', held }, more)`].join('\n'),
+  },
+  drain: {
+    args: ['worker', 'on'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local worker, on = ARGV[3], ARGV[4]
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' then return done(w.state or '', 0) end
+local was = w.drained
+w.drained = on == '1'
+if w.drained then call('HSET', worker_key(worker), 'drained', '1') else call('HDEL', worker_key(worker), 'drained') end
+if w.drained and active(w) then
+  bench(w, 'draining', 'drained')
+elseif not w.drained and w.state == 'draining' and not w.leaving then
+  w.state = 'busy'
+  call('HDEL', worker_key(worker), 'reason')
+  settle(w)
+end
+if was ~= w.drained then event(w.drained and 'worker.drained' or 'worker.undrained', worker) end
+local more = match()
+return done(w.state, more)`].join('\n'),
+  },
+  finish: {
+    args: ['claims'],
+    each: ['worker', 'boot', 'job', 'fence', 'link', 'outcome', 'code', 'retryable', 'reason', 'blob', 'delay'],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local claims = ARGV[3]
+local function items() local i, n = -7, #ARGV return function() i = i + 11 if i <= n then return unpack(ARGV, i, i + 10) end end end
+local reply = {}
+local freed, links, order = {}, {}, {}
+local again = {}
+local function free_slot(w, link)
+  if not freed[w.id] then
+    order[#order + 1] = w.id
+    freed[w.id] = w
+    links[w.id] = link
+  end
+end
+for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, delay in items() do
+  local w = freed[worker] or worker_get(worker)
+  local held = w.boot == boot and call('HGET', held_key(worker), job)
+  local j = job_get(job)
+  local verdict = 'stale'
+  if held == fence_ and j.state == 'running' and j.fence == fence_ then
+    verdict = 'accepted'
+    call('HDEL', held_key(worker), job)
+    call('ZREM', LEASES, job)
+    call('HSET', job_key(job), 'done', fence_)
+    if outcome == 'ok' then
+      local keep = terminal(j, 'succeeded', HOME)
+      call('SET', job_key(job) .. ':result', blob, 'PX', keep)
+    else
+      attempt_failed(j, code, retryable == '1', reason, blob, delay, HOME)
+    end
+    free_slot(w, link)
+  elseif held == '!' .. fence_ then
+    unhold(worker, job, fence_)
+    if j.state == 'cancelled' then verdict = 'cancelled' elseif not j.state then verdict = 'gone' end
+    free_slot(w, link)
+  elseif not j.state then
+    verdict = 'gone'
+    if held == fence_ then
+      unhold(worker, job, fence_)
+      free_slot(w, link)
+    end
+  elseif j.done == fence_ then
+    verdict = 'duplicate'
+    again[worker] = w
+  elseif j.state == 'cancelled' and j.fence == fence_ then
+    verdict = 'cancelled'
+  end
+  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), int(NOW) }
+end
+for _, id in ipairs(order) do
+  local w = freed[id]
+  again[id] = nil
+  if w.leaving or claims ~= '1' or links[id] == '' or not claim(w, links[id]) then settle_or_leave(w) end
+end
+for id, w in pairs(again) do
+  if w.home == HOME then
+    local held = call('HGETALL', held_key(id))
+    for i = 1, #held, 2 do
+      local j = job_get(held[i])
+      if j.state == 'running' and j.fence == held[i + 1] and not j.delivered then assignment(j, w) end
+    end
+  end
+end
+local more = match()
+return done(reply, more)`].join('\n'),
+  },
+  forget_home: {
+    args: [],
+    each: ['home'],
+    denyOom: false,
+    source: [base, String.raw`local function items() local i, n = 2, #ARGV return function() i = i + 1 if i <= n then return unpack(ARGV, i, i + 0) end end end
+local n = 0
+for home in items() do
+  local beat = call('ZSCORE', P .. 'homes', home)
+  if beat and NOW - tonumber(beat) >= HOME_TTL_MS then n = n + call('ZREM', P .. 'homes', home) end
+end
+return n`].join('\n'),
+  },
+  match: {
+    args: [],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local more = match()
+return done(0, more)`].join('\n'),
+  },
+  mine: {
+    args: ['offset', 'limit'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local offset, limit = ARGV[3], ARGV[4]
+local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW + DELIVERY_MS, 'LIMIT', offset, limit)
+local homes = {}
+for _, id in ipairs(due) do
+  if string.sub(id, 1, 1) ~= '!' then
+    local j = job_get(id)
+    if j.state == 'running' and not j.delivered then
+      local w = homes[j.worker] or worker_get(j.worker)
+      homes[j.worker] = w
+      if w.home == HOME and call('HGET', held_key(j.worker), id) == j.fence then assignment(j, w) end
+    end
+  end
+end
+return { #due == tonumber(limit) and tonumber(offset) + #due or -1, assigned, 0 }`].join('\n'),
+  },
+  orphans: {
+    args: ['cursor', 'page'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local cursor, page = ARGV[3], ARGV[4]
+local page_ = call('ZSCAN', P .. 'workers', cursor, 'COUNT', page)
+local found = {}
+for i = 1, #page_[2], 2 do
+  local w = worker_get(page_[2][i])
+  if w.state and w.state ~= 'dead' and not home_alive(w.home) then
+    if w.state ~= 'suspect' then suspect(w, 'home_gone') end
+    found[#found + 1] = { w.id, w.boot, w.link, w.home, int(NOW - tonumber(page_[2][i + 1])) }
+  end
+end
+return done({ page_[1], found }, 0)`].join('\n'),
+  },
+  pause: {
+    args: ['on'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local on = ARGV[3]
+local was = call('HGET', META, 'paused') == '1'
+if on == '1' then call('HSET', META, 'paused', '1') else call('HDEL', META, 'paused') end
+if was ~= (on == '1') then event(on == '1' and 'pool.paused' or 'pool.resumed', '') end
+local more = match()
+return done(was ~= (on == '1') and '1' or '0', more)`].join('\n'),
+  },
+  probed: {
+    args: ['worker', 'boot', 'link', 'age', 'busy'],
+    each: ['what', 'job', 'fence'],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, age, busy = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local function items() local i, n = 5, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done({ 'stale', w.state or '' }, 0) end
+call('ZADD', P .. 'workers', 'GT', NOW - tonumber(age), worker)
+call('HSET', worker_key(worker), 'misses', '0')
+for what, job, fence_ in items() do
+  local held = call('HGET', held_key(worker), job)
+  if held == '!' .. fence_ then
+    unhold(worker, job, fence_)
+  elseif held == fence_ and what == 'lost' then
+    local j = job_get(job)
+    call('HDEL', held_key(worker), job)
+    if j.state == 'running' and j.fence == fence_ then
+      j.delivered = true
+      revoke(j, 'attempt_lost', 'the worker ' .. worker .. ' answers and does not run it', 14)
+    end
+  end
+end
+local blocked = busy == '1' and call('HLEN', held_key(worker)) == 0
+if blocked ~= w.blocked then
+  w.blocked = blocked
+  call('HSET', worker_key(worker), 'blocked', blocked and '1' or '0')
+end
+if w.state == 'suspect' then restore(w) end
+settle_or_leave(w)
+local more = match()
+return done({ 'ok', w.state }, more)`].join('\n'),
+  },
+  purge: {
+    args: ['scope', 'limit'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local scope, limit = ARGV[3], ARGV[4]
+local n = 0
+limit = tonumber(limit)
+if scope == 'queued' then
+  for p = 0, 3 do
+    while n < limit do
+      local id = call('LPOP', waiting_key(p))
+      if not id then break end
+      n = n + 1
+      local j = job_get(id)
+      if j.state == 'waiting' then terminal(j, 'cancelled') else count('tombstones', -1) end
+    end
+  end
+  if n < limit then
+    for _, id in ipairs(call('ZRANGE', LATER, 0, limit - n - 1)) do
+      n = n + 1
+      call('ZREM', LATER, id)
+      local j = job_get(id)
+      if j.state == 'scheduled' then terminal(j, 'cancelled') end
+    end
+  end
+else
+  for _, id in ipairs(call('ZRANGE', P .. 'buried', 0, limit - 1)) do
+    n = n + 1
+    call('ZREM', P .. 'buried', id)
+    local key = job_key(id)
+    if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
+  end
+end
+if n > 0 then event('pool.purged', scope, 'count', n) end
+flush()
+return n`].join('\n'),
+  },
+  register: {
+    args: ['id', 'boot', 'derived', 'address', 'contract', 'region', 'slots', 'labels', 'kinds', 'version'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local w = worker_get(id)
+local key = worker_key(id)
+local family = contract == 'ATTACHED' and 'RUNNER' or contract
+local settled = call('HGET', META, 'family')
+if settled and settled ~= family then
+  local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
+  if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0 }, 0) end
+end
+if w.state and w.boot ~= boot and derived ~= '1' and call('HGET', key, 'previous') == boot then
+  return done({ 'superseded', w.link, w.state, 0 }, 0)
+end
+local known = w.state and w.state ~= 'dead'
+local freed = 0
+if known and w.boot ~= boot then freed = revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
+local at = call('GET', P .. 'address:' .. address)
+if at and at ~= id then bury_worker(worker_get(at), 'superseded') end
+if w.address and w.address ~= address and call('GET', P .. 'address:' .. w.address) == id then call('DEL', P .. 'address:' .. w.address) end
+call('SET', P .. 'address:' .. address, id)
+local link = tonumber(w.link or 0)
+if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
+if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
+w.link, w.boot, w.home, w.slots, w.contract, w.address = int(link), boot, HOME, tonumber(slots), contract, address
+w.blocked, w.leaving = false, false
+call('HSET', META, 'family', family)
+call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
+call('HDEL', key, 'leaving', 'reason', 'suspected')
+if not known then call('HSET', key, 'registered', int(NOW)) end
+if region ~= '' then call('HSET', key, 'region', region) else call('HDEL', key, 'region') end
+if version ~= '' then call('HSET', key, 'version', version) else call('HDEL', key, 'version') end
+if labels ~= '' then call('SET', key .. ':labels', labels) else call('DEL', key .. ':labels') end
+if kinds ~= '' then call('SET', key .. ':kinds', kinds) else call('DEL', key .. ':kinds') end
+call('ZADD', P .. 'workers', NOW, id)
+call('ZREM', P .. 'dead', id)
+call('ZREM', DEADLINES, '@' .. id)
+call('ZADD', P .. 'homes', NOW, HOME)
+if not known then event('worker.registered', id, 'address', address, 'contract', contract) end
+w.state = w.drained and 'draining' or 'busy'
+call('HSET', key, 'state', w.state)
+settle(w)
+local more = match()
+return done({ 'ok', w.link, w.state, freed }, more)`].join('\n'),
+  },
+  release: {
+    args: [],
+    each: ['worker', 'job', 'fence', 'blocked', 'reason'],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local function items() local i, n = -2, #ARGV return function() i = i + 5 if i <= n then return unpack(ARGV, i, i + 4) end end end
+local reply = {}
+for worker, job, fence_, blocked, reason in items() do
+  local w = worker_get(worker)
+  local j = job_get(job)
+  local hit = 0
+  if call('HGET', held_key(worker), job) == fence_ and j.state == 'running' and j.fence == fence_ then
+    hit = 1
+    call('HDEL', held_key(worker), job)
+    call('ZREM', LEASES, job)
+    if blocked == '1' and w.state then
+      w.blocked = true
+      call('HSET', worker_key(worker), 'blocked', '1')
+    end
+    handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason)
+    if w.state then settle_or_leave(w) end
+  end
+  reply[#reply + 1] = hit
+end
+local more = match()
+return done(reply, more)`].join('\n'),
+  },
+  retry: {
+    args: [],
+    each: ['job', 'buried'],
+    denyOom: true,
+    source: [base, workers, jobs, match, String.raw`local function items() local i, n = 1, #ARGV return function() i = i + 2 if i <= n then return unpack(ARGV, i, i + 1) end end end
+local reply = {}
+for job, buried in items() do
+  local j = job_get(job)
+  local score = call('ZSCORE', P .. 'buried', job)
+  if not j.state then
+    reply[#reply + 1] = 'unknown'
+    if score then call('ZREM', P .. 'buried', job) end
+  elseif j.state ~= 'failed' or not score or (buried ~= '' and tonumber(buried) ~= tonumber(score)) then
+    reply[#reply + 1] = 'not_buried'
+  else
+    local key = job_key(job)
+    call('ZREM', P .. 'buried', job)
+    call('PERSIST', key)
+    call('PERSIST', key .. ':payload')
+    if j.metadata then call('PERSIST', key .. ':metadata') end
+    call('UNLINK', key .. ':error')
+    call('HDEL', key, 'finished', 'next', 'queue', 'total')
+    call('HSET', key, 'attempt', '0', 'handovers', '0')
+    enqueue(j, false)
+    event('job.retried', job)
+    reply[#reply + 1] = 'retried'
+  end
+end
+local more = match()
+return done(reply, more)`].join('\n'),
+  },
+  submit: {
+    args: ['max_waiting', 'family'],
+    each: ['id', 'digest', 'kind', 'method', 'priority', 'start', 'run', 'keep', 'queue', 'total', 'retry', 'fatal', 'waiter', 'payload', 'metadata'],
+    denyOom: true,
+    source: [base, workers, jobs, match, String.raw`local max_waiting, family = ARGV[3], ARGV[4]
+local function items() local i, n = -10, #ARGV return function() i = i + 15 if i <= n then return unpack(ARGV, i, i + 14) end end end
+local reply = {}
+local existing, refused, new = {}, {}, 0
+local room = tonumber(max_waiting) - backlog()
+local entries = call('LLEN', waiting_key(3)) + call('LLEN', waiting_key(2)) + call('LLEN', waiting_key(1)) + call('LLEN', waiting_key(0))
+room = math.min(room, 2 * tonumber(max_waiting) - entries)
+local settled = call('HGET', META, 'family')
+local n = 0
+local seen_here = {}
+for id, digest, kind, method in items() do
+  n = n + 1
+  local there = call('HGET', job_key(id), 'digest') or seen_here[id]
+  if there then
+    existing[n] = there == digest and 'same' or 'conflict'
+  elseif settled and ((kind ~= '' and settled ~= 'RUNNER') or (settled == 'LEGACY' and method ~= LEGACY_METHOD)) then
+    refused[n] = 'family ' .. settled
+  elseif new >= room then
+    refused[n] = 'full'
+  else
+    new = new + 1
+    seen_here[id] = digest
+  end
+end
+n = 0
+for id, digest, kind, method, priority, start, run, keep, queue, total, retry, fatal, waiter, payload, metadata in items() do
+  n = n + 1
+  local key = job_key(id)
+  if existing[n] == 'conflict' then
+    reply[n] = 'conflict'
+  elseif existing[n] == 'same' then
+    local j = job_get(id)
+    if waiter == '1' and not is_terminal(j.state) then add_waiter(j) end
+    if j.state == 'running' and not j.delivered then
+      local w = worker_get(j.worker)
+      if w.home == HOME then assignment(j, w) end
+    end
+    reply[n] = 'exists ' .. j.state
+  elseif refused[n] then
+    reply[n] = refused[n]
+  else
+    if not settled and kind ~= '' then
+      settled = 'RUNNER'
+      call('HSET', META, 'family', settled)
+    end
+    local fields = { 'HSET', key, 'digest', digest, 'created', int(NOW), 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
+    local function put(name, value)
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+    end
+    if kind ~= '' then put('kind', kind) else put('method', method) end
+    if priority ~= '0' then put('priority', priority) end
+    if queue ~= '' then put('queue', queue) end
+    if total ~= '' then put('total', total) end
+    if fatal ~= '' then put('fatal', fatal) end
+    if waiter == '1' then put('waiter', HOME) end
+    if metadata ~= '' then put('metadata', '1') end
+    local from = math.max(NOW, tonumber(start))
+    if start ~= '0' then put('from', start) end
+    put('state', from == NOW and 'waiting' or 'scheduled')
+    call(unpack(fields))
+    if payload ~= '' then call('SET', key .. ':payload', payload) end
+    if metadata ~= '' then call('SET', key .. ':metadata', metadata) end
+    if queue ~= '' or total ~= '' then
+      local due = math.huge
+      if queue ~= '' then due = from + tonumber(queue) end
+      if total ~= '' then due = math.min(due, NOW + tonumber(total)) end
+      call('ZADD', DEADLINES, due, id)
+    end
+    if from == NOW then
+      call('RPUSH', waiting_key(priority), id)
+    else
+      call('HSET', key, 'next', start)
+      call('ZADD', LATER, from, id)
+    end
+    count('submitted', 1)
+    reply[n] = 'created'
+  end
+end
+local more = match()
+return done(reply, more)`].join('\n'),
+  },
+  suspect: {
+    args: ['worker', 'boot', 'link', 'limit', 'reason'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local worker, boot, link, limit, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done({ 'stale', 0 }, 0) end
+local misses = call('HINCRBY', worker_key(worker), 'misses', 1)
+if misses < tonumber(limit) then return done({ 'missed', misses }, 0) end
+if w.state ~= 'suspect' then suspect(w, reason) end
+return done({ 'suspect', misses }, 0)`].join('\n'),
+  },
+  tick: {
+    args: ['limit', 'finished_kept', 'buried_kept'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local limit, finished_kept, buried_kept = ARGV[3], ARGV[4], ARGV[5]
+local last = tonumber(call('HGET', META, 'ticked') or 0)
+call('HSET', META, 'ticked', int(NOW))
+local grace = tonumber(call('HGET', META, 'grace') or 0)
+if last > 0 and (NOW - last > TICK_STALE_MS or NOW < last) then
+  grace = NOW + OUTAGE_GRACE_MS
+  call('HSET', META, 'grace', int(grace))
+  local far = call('ZRANGEBYSCORE', LEASES, '(' .. int(NOW + LEASE_MS), '+inf')
+  for _, member in ipairs(far) do call('ZADD', LEASES, NOW + LEASE_MS, member) end
+  for _, home in ipairs(call('ZRANGEBYSCORE', P .. 'homes', '(' .. int(NOW), '+inf')) do call('ZADD', P .. 'homes', NOW, home) end
+  event('pool.grace', '', 'gap', int(NOW - last))
+elseif grace > NOW + OUTAGE_GRACE_MS then
+  grace = NOW + OUTAGE_GRACE_MS
+  call('HSET', META, 'grace', int(grace))
+end
+local function due(key)
+  local ids = call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, limit)
+  return ids, #ids == tonumber(limit)
+end
+local later, more_later = due(LATER)
+for _, id in ipairs(later) do
+  call('ZREM', LATER, id)
+  local j = job_get(id)
+  if j.state == 'scheduled' then enqueue(j, false) end
+end
+local deadlines, more_deadlines = due(DEADLINES)
+for _, id in ipairs(deadlines) do
+  call('ZREM', DEADLINES, id)
+  if string.sub(id, 1, 1) == '@' then
+    local w = worker_get(string.sub(id, 2))
+    if w.state and w.state ~= 'dead' then bury_worker(w, 'drain_timeout') end
+  else
+    local j = job_get(id)
+    if j.state == 'running' and j.total and NOW >= j.created + tonumber(j.total) then
+      local w = worker_get(j.worker)
+      call('ZREM', LEASES, id)
+      quarantine(j, w)
+      terminal(j, 'expired')
+    elseif j.state == 'waiting' or j.state == 'scheduled' then
+      local queue_due = j.queue and j.attempt == 0 and NOW >= math.max(j.from, j.created) + tonumber(j.queue)
+      if queue_due or (j.total and NOW >= j.created + tonumber(j.total)) then
+        dequeue(j)
+        terminal(j, 'expired')
+      elseif j.total then
+        call('ZADD', DEADLINES, j.created + tonumber(j.total), id)
+      end
+    end
+  end
+end
+local more_leases = false
+if NOW >= grace then
+  local leases
+  leases, more_leases = due(LEASES)
+  for _, member in ipairs(leases) do
+    call('ZREM', LEASES, member)
+    if string.sub(member, 1, 1) == '!' then
+      local f, worker, job = string.match(member, '^!(%d+) ([^ ]+) (.+)$')
+      if call('HGET', held_key(worker), job) == '!' .. f then
+        call('HDEL', held_key(worker), job)
+        local w = worker_get(worker)
+        if w.state then settle_or_leave(w) end
+      end
+    else
+      local j = job_get(member)
+      if j.state == 'running' then
+        local w = worker_get(j.worker)
+        if NOW >= j.started + j.run and j.delivered then
+          quarantine(j, w)
+          attempt_failed(j, '4', true, 'run_timeout', failure_json(4, 'run_timeout', 'ran longer than ' .. int(j.run) .. ' ms'), '')
+        elseif j.delivered then
+          quarantine(j, w)
+          attempt_failed(j, '14', true, 'lease_expired', failure_json(14, 'lease_expired', 'its replica stopped vouching for it'), '')
+        else
+          call('HDEL', held_key(j.worker), member)
+          tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)
+          handover(j, 0, 'not delivered in time')
+          if w.state then settle_or_leave(w) end
+        end
+      elseif not j.state then
+        for _, worker in ipairs(call('ZRANGE', P .. 'workers', 0, tonumber(limit) - 1)) do
+          if call('HDEL', held_key(worker), member) == 1 then settle_or_leave(worker_get(worker)) end
+        end
+      end
+    end
+  end
+end
+for _, id in ipairs((due(P .. 'dead'))) do
+  local died = tonumber(call('ZSCORE', P .. 'dead', id))
+  if NOW - died >= FORGET_MS then
+    call('ZREM', P .. 'dead', id)
+    local key = worker_key(id)
+    if call('HGET', key, 'listed') == '1' then call('LREM', FREE, 0, id) end
+    call('UNLINK', key, key .. ':labels', key .. ':kinds')
+  else
+    break
+  end
+end
+local function trim(key, kept)
+  local over = call('ZCARD', key) - tonumber(kept)
+  if over > 0 then return call('ZRANGE', key, 0, math.min(over, 1000) - 1) end
+  return {}
+end
+local finished = trim(P .. 'finished', finished_kept)
+if #finished > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, #finished - 1) end
+for _, id in ipairs(trim(P .. 'buried', buried_kept)) do
+  call('ZREM', P .. 'buried', id)
+  local key = job_key(id)
+  call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error')
+end
+call('ZREMRANGEBYSCORE', P .. 'buried', '-inf', '(' .. int(NOW - BURIED_RETENTION_MS))
+local dead = {}
+if NOW >= grace then dead = call('ZRANGEBYSCORE', P .. 'homes', '-inf', NOW - HOME_TTL_MS, 'LIMIT', 0, 100) end
+local more = match()
+return done(dead, (more == 1 or more_later or more_deadlines or more_leases) and 1 or 0)`].join('\n'),
+  },
+  watch: {
+    args: [],
+    each: ['job'],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local function items() local i, n = 2, #ARGV return function() i = i + 1 if i <= n then return unpack(ARGV, i, i + 0) end end end
+local reply = {}
+for job in items() do
+  local j = job_get(job)
+  if j.state and not is_terminal(j.state) then add_waiter(j) end
+  reply[#reply + 1] = j.state or ''
+end
+return reply`].join('\n'),
+  },
+  worker_beat: {
+    args: ['worker', 'boot'],
+    each: ['job', 'fence', 'finished', 'progress'],
+    denyOom: false,
+    source: [base, workers, jobs, match, String.raw`local worker, boot = ARGV[3], ARGV[4]
+local function items() local i, n = 1, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
+local w = worker_get(worker)
+local known = 'ok'
+if not w.state then known = 'unknown' elseif w.state == 'dead' then known = 'dead' elseif boot ~= '' and w.boot ~= boot then known = 'superseded' end
+local revoked = {}
+if known == 'ok' then call('ZADD', P .. 'workers', 'GT', NOW, worker) end
+for job, fence_, finished, progress in items() do
+  local j = job_get(job)
+  local mine = known == 'ok' and j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_
+  if mine then
+    call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+    if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+    if progress ~= '' then
+      call('SET', job_key(job) .. ':progress', progress)
+      if not j.progress then call('HSET', job_key(job), 'progress', '1') end
+    end
+  end
+  revoked[#revoked + 1] = mine and 0 or 1
+end
+return { { known, revoked }, assigned, 0 }`].join('\n'),
+  },
+} as const;

@@ -1,0 +1,176 @@
+import type { WorkerInfo, WorkerRef, WorkerState } from '../../domain/worker.js';
+import { formatAddress } from '../../domain/worker.js';
+import { items, type Matched, matched, number, text } from '../parse.js';
+import type { Reply, ScriptRunner } from '../runner.js';
+
+export type Registered =
+  | { kind: 'ok'; link: string; state: WorkerState; revoked: number }
+  | { kind: 'superseded' }
+  | { kind: 'family'; family: string };
+
+export interface BeatItem {
+  /** ms since the worker's own last sign of life; undefined: `lease` is vouched for instead. */
+  ageMs?: number;
+  worker: string;
+  link: string;
+  lease?: { jobId: string; fence: string };
+}
+export type BeatAnswer = 'ok' | 'not_home' | 'gone' | 'cancelled';
+
+export interface AdoptedLease {
+  jobId: string;
+  fence: string;
+  delivered: boolean;
+  quarantined: boolean;
+}
+export type Adopted = { kind: 'ok'; link: string; leases: AdoptedLease[] } | { kind: 'stale' };
+
+export interface ProbedLease {
+  /** `lost`: delivered, no call open, and the worker does not have it; `idle`: it does not run that fence. */
+  what: 'lost' | 'idle';
+  jobId: string;
+  fence: string;
+}
+
+export interface Orphan extends WorkerRef {
+  home: string;
+  /** ms since its last own sign of life. */
+  ageMs: number;
+}
+
+/** The transitions of workers: one method a script, whose header (`lua/<name>.lua`) is its contract. */
+export class WorkerScripts {
+  readonly #run: ScriptRunner;
+
+  constructor(runner: ScriptRunner) {
+    this.#run = runner;
+  }
+
+  /** `again`: the worker is on the roll, so that even a full Redis takes it. */
+  async register(info: WorkerInfo, again: boolean): Promise<Matched<Registered>> {
+    const json = (value: object) => (Object.keys(value).length > 0 ? JSON.stringify(value) : '');
+    const args = {
+      id: info.id,
+      boot: info.boot,
+      derived: info.bootDerived ? 1 : 0,
+      address: formatAddress(info.address),
+      contract: info.contract,
+      region: info.region,
+      slots: info.slots,
+      labels: json(info.labels),
+      kinds: json(info.kinds),
+      version: info.version,
+    };
+    const reply = await this.#run.run('register', info.pool, args, [], again ? 'register again' : 'register');
+    return this.#matched(info.pool, reply, (own): Registered => {
+      const [status, link, state, revoked] = items(own);
+      const [kind, family = ''] = text(status).split(' ');
+      if (kind === 'family') return { kind, family };
+      if (kind === 'superseded') return { kind };
+      return { kind: 'ok', link: text(link), state: text(state) as WorkerState, revoked: number(revoked) };
+    });
+  }
+
+  async beat(pool: string, beats: readonly BeatItem[], leaving: boolean): Promise<Matched<BeatAnswer[]>> {
+    const each = beats.map(({ ageMs, worker, link, lease }) => ({
+      what: lease ? 'lease' : Math.max(0, Math.round(ageMs ?? 0)),
+      worker,
+      link,
+      job: lease?.jobId ?? '',
+      fence: lease?.fence ?? '',
+    }));
+    const reply = await this.#run.run('beat', pool, { leaving: leaving ? 1 : 0 }, each);
+    return this.#matched(pool, reply, (own) => items(own).map((answer) => text(answer) as BeatAnswer));
+  }
+
+  async workerBeat(
+    pool: string,
+    worker: string,
+    boot: string,
+    held: readonly { jobId: string; fence: string; done: boolean; progress: Buffer }[],
+  ): Promise<{ known: 'ok' | 'unknown' | 'dead' | 'superseded'; revoked: boolean[] }> {
+    const each = held.map(({ jobId, fence, done, progress }) => ({ job: jobId, fence, finished: done ? 1 : 0, progress }));
+    const { reply } = matched(pool, await this.#run.run('worker_beat', pool, { worker, boot }, each), (own) => {
+      const [known, revoked] = items(own);
+      return { known: text(known) as 'ok' | 'unknown' | 'dead' | 'superseded', revoked: items(revoked).map((gone) => number(gone) === 1) };
+    });
+    return reply;
+  }
+
+  async probed(ref: WorkerRef, ageMs: number, busy: boolean, leases: readonly ProbedLease[]): Promise<Matched<'ok' | 'stale'>> {
+    const args = { worker: ref.id, boot: ref.boot, link: ref.link, age: Math.max(0, Math.round(ageMs)), busy: busy ? 1 : 0 };
+    const each = leases.map(({ what, jobId, fence }) => ({ what, job: jobId, fence }));
+    return this.#matched(ref.pool, await this.#run.run('probed', ref.pool, args, each), (own) => text(items(own)[0]) as 'ok' | 'stale');
+  }
+
+  async suspect(ref: WorkerRef, misses: number, reason: string): Promise<Matched<'missed' | 'suspect' | 'stale'>> {
+    const args = { worker: ref.id, boot: ref.boot, link: ref.link, limit: misses, reason };
+    return this.#matched(ref.pool, await this.#run.run('suspect', ref.pool, args), (own) => text(items(own)[0]) as 'missed' | 'suspect' | 'stale');
+  }
+
+  /** Without `evidenceMs` and with an empty boot: whatever stands there (an operator's word). */
+  async bury(ref: WorkerRef, evidenceMs: number, reason: string): Promise<Matched<'buried' | 'stale' | 'unknown'>> {
+    const args = { worker: ref.id, boot: ref.boot, link: ref.link, evidence: Math.max(0, Math.round(evidenceMs)), reason };
+    return this.#matched(ref.pool, await this.#run.run('bury', ref.pool, args), (own) => text(own) as 'buried' | 'stale' | 'unknown');
+  }
+
+  async adopt(ref: WorkerRef): Promise<Matched<Adopted>> {
+    const reply = await this.#run.run('adopt', ref.pool, { worker: ref.id, boot: ref.boot, link: ref.link });
+    return this.#matched(ref.pool, reply, (own): Adopted => {
+      const [status, link, leases] = items(own);
+      if (text(status) !== 'ok') return { kind: 'stale' };
+      return {
+        kind: 'ok',
+        link: text(link),
+        leases: items(leases).map((lease) => {
+          const [jobId, fence, delivered, quarantined] = items(lease);
+          return { jobId: text(jobId), fence: text(fence), delivered: number(delivered) === 1, quarantined: number(quarantined) === 1 };
+        }),
+      };
+    });
+  }
+
+  /** One page of the roll; cursor '0' again when all of it was seen. */
+  async orphans(pool: string, cursor: string, page: number): Promise<{ cursor: string; orphans: Orphan[] }> {
+    const { reply } = matched(pool, await this.#run.run('orphans', pool, { cursor, page }), (own) => {
+      const [next, found] = items(own);
+      const orphans = items(found).map((item): Orphan => {
+        const [id, boot, link, home, age] = items(item);
+        return { pool, id: text(id), boot: text(boot), link: text(link), home: text(home), ageMs: number(age) };
+      });
+      return { cursor: text(next), orphans };
+    });
+    return reply;
+  }
+
+  async forgetHomes(pool: string, homes: readonly string[]): Promise<number> {
+    return number(
+      await this.#run.run(
+        'forget_home',
+        pool,
+        {},
+        homes.map((home) => ({ home })),
+      ),
+    );
+  }
+
+  /** The worker's state after; undefined when it is unknown. */
+  async drain(pool: string, worker: string, on: boolean): Promise<Matched<WorkerState | undefined>> {
+    const reply = await this.#run.run('drain', pool, { worker, on: on ? 1 : 0 });
+    return this.#matched(pool, reply, (own) => (text(own) || undefined) as WorkerState | undefined);
+  }
+
+  async deregister(pool: string, worker: string, boot: string, timeoutMs?: number): Promise<Matched<{ status: 'ok' | 'unknown' | 'superseded'; held: number }>> {
+    const reply = await this.#run.run('deregister', pool, { worker, boot, timeout: timeoutMs ?? '' });
+    return this.#matched(pool, reply, (own) => {
+      const [status, held] = items(own);
+      return { status: text(status) as 'ok' | 'unknown' | 'superseded', held: number(held) };
+    });
+  }
+
+  #matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T): Matched<T> {
+    const result = matched(pool, reply, own);
+    for (const { fence } of result.assignments) this.#run.saw(pool, Number(fence));
+    return result;
+  }
+}

@@ -1,0 +1,161 @@
+import type { Redis } from 'ioredis';
+import type { Clock, Random } from '../domain/clock.js';
+import { MusterError, toError } from '../domain/errors.js';
+import { Inbox, type InboxEvents } from './inbox.js';
+import { keys } from './keys.js';
+import { Locks } from './lock.js';
+import * as fleet from './read-fleet.js';
+import * as jobs from './read-jobs.js';
+import { type ConnectOptions, commandConnection, connectOrWait, subscriberConnection } from './redis.js';
+import * as replicas from './replicas.js';
+import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
+import { checkSchema, checkServer } from './schema.js';
+import { JobScripts } from './scripts/jobs.js';
+import { WorkerScripts } from './scripts/workers.js';
+
+export interface StoreOptions extends Omit<ConnectOptions, 'onError'> {
+  /** This replica's id. */
+  home: string;
+  limits: ScriptLimits;
+  maxPools: number;
+  clock: Clock;
+  random: Random;
+  onError: (error: Error) => void;
+  testClock?: boolean;
+}
+
+/** A pool once named is not named again for so long; after a loss of data it must be. */
+const POOL_KNOWN_MS = 10_000;
+
+/** Everything that Muster keeps in Redis, and the only way to it. */
+export class Store {
+  readonly jobs: JobScripts;
+  readonly workers: WorkerScripts;
+  readonly locks: Locks;
+  readonly #redis: Redis;
+  readonly #subscriber: Redis;
+  readonly #runner: ScriptRunner;
+  readonly #options: StoreOptions;
+  readonly #known = new Map<string, number>();
+  #inbox: Inbox | undefined;
+
+  constructor(options: StoreOptions) {
+    this.#options = options;
+    this.#redis = commandConnection(options);
+    this.#subscriber = subscriberConnection(options);
+    this.#runner = new ScriptRunner(this.#redis, options);
+    this.jobs = new JobScripts(this.#runner);
+    this.workers = new WorkerScripts(this.#runner);
+    this.locks = new Locks(this.#redis, options.clock, options.random);
+    // A connection that is new may have a Redis behind it that knows no scripts and no pools.
+    this.#redis.on('ready', () => {
+      this.#known.clear();
+      this.#runner.load().catch((error: unknown) => options.onError(toError(error)));
+    });
+  }
+
+  get home(): string {
+    return this.#options.home;
+  }
+
+  /** Waits for Redis, checks that it is one that we can use, and begins to listen. Rejects when it is not, or when `signal` aborts. */
+  async start(events: InboxEvents, signal: AbortSignal): Promise<void> {
+    await connectOrWait(this.#redis, signal);
+    await checkServer(this.#redis);
+    await checkSchema(this.#redis);
+    await this.#runner.load();
+    await connectOrWait(this.#subscriber, signal);
+    this.#inbox = new Inbox(this.#subscriber, this.home, this.#options.clock, events);
+    await this.#inbox.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#inbox?.stop();
+    this.#subscriber.disconnect();
+    this.#redis.disconnect();
+  }
+
+  /** ms that Redis took to answer. Rejects with MusterError when it does not. */
+  async ping(): Promise<number> {
+    const before = this.#options.clock.monotonic();
+    await this.#read('ping', this.#redis.ping());
+    return this.#options.clock.monotonic() - before;
+  }
+
+  /**
+   * Before anything of a pool is written: it is on the list of pools, and its hints come here.
+   * Rejects with `resource_exhausted` TOO_MANY_POOLS.
+   */
+  async enter(pool: string): Promise<void> {
+    const now = this.#options.clock.monotonic();
+    const known = this.#known.get(pool);
+    if (known !== undefined && now - known < POOL_KNOWN_MS) return;
+    const [is, count] = await this.#read('pools', Promise.all([this.#redis.sismember(keys.pools, pool), this.#redis.scard(keys.pools)]));
+    if (is === 0) {
+      if (count >= this.#options.maxPools) {
+        throw new MusterError('resource_exhausted', 'TOO_MANY_POOLS', `there are ${count} pools already: name one of them, or raise MAX_POOLS`);
+      }
+      await this.#read('pools', this.#redis.sadd(keys.pools, pool));
+    }
+    await this.#read('listening', this.#inbox?.listen(pool) ?? Promise.resolve());
+    this.#known.set(pool, now);
+  }
+
+  pools(): Promise<string[]> {
+    return this.#read('pools', this.#redis.smembers(keys.pools));
+  }
+
+  /** Hints every replica to look at its links now. */
+  async publishSweep(now: number): Promise<void> {
+    await this.#read('sweep', this.#redis.multi().set(keys.swept, now).publish(keys.sweep, String(now)).exec());
+  }
+
+  readJobs(pool: string, ids: readonly string[], options: jobs.ReadOptions) {
+    return this.#read('jobs', jobs.readJobs(this.#redis, pool, ids, options));
+  }
+
+  readJobIndex(index: jobs.JobIndex, offset: number, count: number) {
+    return this.#read('jobs', jobs.readIndex(this.#redis, index, offset, count));
+  }
+
+  readWorkers(pool: string, ids: readonly string[]) {
+    return this.#read('workers', fleet.readWorkers(this.#redis, pool, ids));
+  }
+
+  readHeld(pool: string, workers: readonly string[]) {
+    return this.#read('held', fleet.readHeld(this.#redis, pool, workers));
+  }
+
+  /** Ids of one page of the roll (or of the dead), oldest sign of life first. */
+  readRoll(pool: string, which: 'workers' | 'dead', offset: number, count: number): Promise<string[]> {
+    return this.#read('the roll', this.#redis.zrange(keys[which](pool), String(offset), String(offset + count - 1)));
+  }
+
+  readPools(names: readonly string[]) {
+    return this.#read('pools', fleet.readPools(this.#redis, names));
+  }
+
+  readEvents(pool: string, after: string, count: number) {
+    return this.#read('events', fleet.readEvents(this.#redis, pool, after, count));
+  }
+
+  readReplicas() {
+    return this.#read('replicas', replicas.readReplicas(this.#redis));
+  }
+
+  writeReplica(record: replicas.ReplicaRecord, ttlMs: number) {
+    return this.#read('replicas', replicas.writeReplica(this.#redis, record, this.#options.clock.now(), ttlMs));
+  }
+
+  removeReplica() {
+    return this.#read('replicas', replicas.removeReplica(this.#redis, this.home));
+  }
+
+  async #read<T>(what: string, reading: Promise<T>): Promise<T> {
+    try {
+      return await reading;
+    } catch (error) {
+      throw redisError(toError(error), what);
+    }
+  }
+}
