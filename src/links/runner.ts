@@ -1,0 +1,29 @@
+import type { Assignment } from '../domain/job.js';
+import type { ProbeAnswer } from '../domain/link.js';
+import { AbortRequest, ExecuteRequest, ProbeRequest, ProbeResponse, RunnerServiceService, RunnerStatus } from '../grpc/generated/muster/v1/runner.js';
+import type { Order, Speech } from './speech.js';
+
+/** Contract RUNNER: muster.v1.RunnerService. */
+export const runner: Speech = {
+  contract: 'RUNNER',
+  anyAnswerLives: false,
+  probe: { path: RunnerServiceService.probe.path, bytes: Buffer.from(ProbeRequest.encode({}).finish()) },
+
+  order({ jobId, fence, kind, method, payload, metadata, attempt, runTimeoutMs, progress }: Assignment): Order {
+    const runTimeout = { seconds: String(Math.floor(runTimeoutMs / 1_000)), nanos: (runTimeoutMs % 1_000) * 1_000_000 };
+    const request = ExecuteRequest.encode({ assignment: { jobId, fence, kind, method, payload, metadata, attempt, runTimeout, progress } });
+    return { path: RunnerServiceService.execute.path, bytes: Buffer.from(request.finish()) };
+  },
+
+  abort: (jobId, fence) => ({ path: RunnerServiceService.abort.path, bytes: Buffer.from(AbortRequest.encode({ jobId, fence }).finish()) }),
+
+  readProbe(bytes): ProbeAnswer {
+    const { workerId, status, held } = ProbeResponse.decode(bytes);
+    return {
+      workerId,
+      busy: status === RunnerStatus.RUNNER_STATUS_BUSY,
+      held: held.map(({ jobId, fence }) => ({ jobId, fence })),
+      tellsIdle: true,
+    };
+  },
+};

@@ -1,0 +1,243 @@
+import { Client, type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import type { Clock } from '../domain/clock.js';
+import { toError } from '../domain/errors.js';
+import { Code } from '../domain/job.js';
+import { type Address, formatAddress } from '../domain/worker.js';
+import { type Handshake, handshake, saidNo } from './handshake.js';
+
+/** grpc-js counts deadlines in 32 bits: a longer one would have passed already. */
+const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
+
+/**
+ * One worker's connection: a grpc-js client that is thrown away whenever its state is in doubt, and what became of a call on it.
+ *
+ * A client is used while it is READY, or fresh from a handshake that just succeeded. In every other state (idle after a loss or a GOAWAY,
+ * in backoff, found stuck) it is dropped and the address is asked anew, so no call is answered out of a channel's memory and no mute peer
+ * holds a channel for good. Dropping is graceful in grpc-js: streams that are open on the old connection go on to their end.
+ */
+export interface WireOptions {
+  clock: Clock;
+  maxReceiveBytes: number;
+  maxSendBytes: number;
+  /** A connection that is not usable by then is given up and made anew. */
+  connectTimeoutMs: number;
+}
+
+export interface WireRequest {
+  path: string;
+  bytes: Buffer;
+  /** The deadline of the whole, connecting included. */
+  timeoutMs: number;
+  metadata?: Metadata;
+}
+
+/** What a call came to, before anyone reads a meaning into it. */
+export interface Answer {
+  code: number;
+  details: string;
+  /** The response message; set when code is OK. */
+  bytes?: Buffer;
+  /** Did a stream for it ever exist? `sent` in every case of doubt. The others mean that the worker cannot have seen it. */
+  reach: 'sent' | 'refused' | 'silent';
+  /** The status came from the worker, not from our own gRPC stack. */
+  spoke: boolean;
+  /** The worker had begun to answer (initial metadata came). */
+  headers: boolean;
+  /** That one stream was refused on a connection that lives on, which HTTP/2 allows only before any processing. */
+  refusedStream: boolean;
+}
+
+export interface WireCall {
+  cancel(): void;
+  /** Never rejects. */
+  readonly answer: Promise<Answer>;
+}
+
+/** Pings only while calls are open: C-core servers end connections that ping without data more often than every 5 minutes. */
+const KEEPALIVE_TIME_MS = 15_000;
+const KEEPALIVE_TIMEOUT_MS = 5_000;
+const RECONNECT_MIN_MS = 100;
+const RECONNECT_MAX_MS = 1_000;
+
+const identity = (bytes: Buffer): Buffer => bytes;
+
+export class Wire {
+  readonly #address: Address;
+  readonly #options: WireOptions;
+  readonly #end = new AbortController();
+  #client: Client | undefined;
+  /** The client's connection was not seen READY yet. */
+  #fresh = false;
+  #proving: Promise<Handshake> | undefined;
+  #watched: Client | undefined;
+
+  constructor(address: Address, options: WireOptions) {
+    this.#address = address;
+    this.#options = options;
+  }
+
+  call(request: WireRequest): WireCall {
+    const stop = new AbortController();
+    return { cancel: () => stop.abort(), answer: this.#run(request, stop.signal) };
+  }
+
+  /** The next call dials anew; calls that are open go on, calls that still wait for the connection end as not sent. */
+  drop(): void {
+    const client = this.#client;
+    this.#client = undefined;
+    client?.close();
+  }
+
+  /** Idempotent. Open calls are for their owner to cancel. */
+  close(): void {
+    this.#end.abort();
+    this.drop();
+  }
+
+  async #run(request: WireRequest, stop: AbortSignal): Promise<Answer> {
+    const { clock } = this.#options;
+    const startedAt = clock.monotonic();
+    let client = this.#usable();
+    if (client === undefined) {
+      const proof = await this.#prove(Math.min(request.timeoutMs, this.#options.connectTimeoutMs), stop);
+      if (stop.aborted || this.#end.signal.aborted) return unsent(Code.CANCELLED, 'cancelled before it was sent', 'silent');
+      if (!proof.ok) return unsent(Code.UNAVAILABLE, proof.message, proof.why);
+      client = this.#usable() ?? this.#make();
+    }
+    return this.#invoke(client, request, request.timeoutMs - (clock.monotonic() - startedAt), stop);
+  }
+
+  #usable(): Client | undefined {
+    const client = this.#client;
+    if (client === undefined) return undefined;
+    const state = client.getChannel().getConnectivityState(false);
+    if (state === connectivityState.READY) {
+      this.#fresh = false;
+      return client;
+    }
+    if (this.#fresh && state !== connectivityState.TRANSIENT_FAILURE) return client;
+    this.drop();
+    return undefined;
+  }
+
+  /** One handshake at a time, whoever waits for it; each waits no longer than its own bound. */
+  async #prove(timeoutMs: number, stop: AbortSignal): Promise<Handshake> {
+    if (this.#end.signal.aborted) return { ok: false, why: 'silent', message: 'the link is closed' };
+    const { clock, connectTimeoutMs } = this.#options;
+    this.#proving ??= handshake(this.#address, connectTimeoutMs, clock).finally(() => {
+      this.#proving = undefined;
+    });
+    const done = new AbortController();
+    const signal = AbortSignal.any([done.signal, stop]);
+    const late = clock
+      .sleep(timeoutMs, signal)
+      .then((): Handshake => ({ ok: false, why: 'silent', message: `no connection within ${timeoutMs} ms` }));
+    const result = await Promise.race([this.#proving, late]);
+    done.abort();
+    return result;
+  }
+
+  #make(): Client {
+    const scheme = this.#address.ip.includes(':') ? 'ipv6' : 'ipv4';
+    const client = new Client(`${scheme}:${formatAddress(this.#address)}`, credentials.createInsecure(), this.#channelOptions());
+    this.#client = client;
+    this.#fresh = true;
+    return client;
+  }
+
+  #channelOptions(): ClientOptions {
+    return {
+      // A shared pool would hand a stuck connection to the client that replaces it.
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.enable_retries': 0,
+      'grpc.enable_http_proxy': 0,
+      'grpc.enable_channelz': 0,
+      'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
+      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+      'grpc.keepalive_permit_without_calls': 0,
+      'grpc.initial_reconnect_backoff_ms': RECONNECT_MIN_MS,
+      'grpc.max_reconnect_backoff_ms': RECONNECT_MAX_MS,
+      'grpc.max_receive_message_length': this.#options.maxReceiveBytes,
+      'grpc.max_send_message_length': this.#options.maxSendBytes,
+    };
+  }
+
+  #invoke(client: Client, request: WireRequest, leftMs: number, stop: AbortSignal): Promise<Answer> {
+    this.#watch(client);
+    return new Promise((resolve) => {
+      let headers = false;
+      const deadline = this.#options.clock.now() + Math.min(Math.max(1, leftMs), LONGEST_DEADLINE_MS);
+      try {
+        const call = client.makeUnaryRequest(
+          request.path,
+          identity,
+          identity,
+          request.bytes,
+          request.metadata ?? new Metadata(),
+          { deadline },
+          (error, bytes) => {
+            stop.removeEventListener('abort', cancel);
+            resolve(error === null ? answered(bytes) : this.#failed(client, error, call.getPeer(), headers));
+          },
+        );
+        const cancel = () => call.cancel();
+        call.on('metadata', (metadata) => {
+          headers = isGrpc(metadata);
+        });
+        stop.addEventListener('abort', cancel, { once: true });
+        if (stop.aborted) cancel();
+      } catch (thrown) {
+        resolve(unsent(Code.UNAVAILABLE, toError(thrown).message, 'silent'));
+      }
+    });
+  }
+
+  #failed(client: Client, error: ServiceError, peer: string, headers: boolean): Answer {
+    const { code, details } = error;
+    // The peer of a call is the channel's own target until a stream was made for it, and then an address (or "unknown").
+    if (peer === client.getChannel().getTarget()) {
+      const stuck = this.#client !== client;
+      if (!stuck) this.drop();
+      return unsent(code, details, !stuck && saidNo(details) ? 'refused' : 'silent');
+    }
+    const alive = client.getChannel().getConnectivityState(false) === connectivityState.READY;
+    return {
+      code,
+      details,
+      reach: 'sent',
+      spoke: isGrpc(error.metadata) || (headers && !madeHere(code, details)),
+      headers,
+      refusedStream: alive && details === 'Stream refused by server' && !isGrpc(error.metadata),
+    };
+  }
+
+  /** Gives up a client that does not become READY, so that the calls that wait in it end and the next one dials anew. */
+  #watch(client: Client): void {
+    if (this.#watched === client || client.getChannel().getConnectivityState(false) === connectivityState.READY) return;
+    this.#watched = client;
+    const { clock, connectTimeoutMs } = this.#options;
+    void clock.sleep(connectTimeoutMs, this.#end.signal).then(() => {
+      if (this.#watched === client) this.#watched = undefined;
+      if (this.#client === client && client.getChannel().getConnectivityState(false) !== connectivityState.READY) this.drop();
+    });
+  }
+}
+
+function answered(bytes: Buffer | undefined): Answer {
+  return { code: Code.OK, details: '', bytes: bytes ?? Buffer.alloc(0), reach: 'sent', spoke: true, headers: true, refusedStream: false };
+}
+
+function unsent(code: number, details: string, reach: 'refused' | 'silent'): Answer {
+  return { code, details, reach, spoke: false, headers: false, refusedStream: false };
+}
+
+/** A status that came in one frame with the response headers carries their content type; one that grpc-js made carries nothing. */
+function isGrpc(metadata: Metadata): boolean {
+  return String(metadata.get('content-type')[0] ?? '').startsWith('application/grpc');
+}
+
+/** After the headers came, trailers and local breaks look alike but for these. In doubt it was made here: no sign of life. */
+function madeHere(code: number, details: string): boolean {
+  if (code === Code.UNAVAILABLE || code === Code.DEADLINE_EXCEEDED || code === Code.CANCELLED) return true;
+  return /^(Received RST_STREAM|Bandwidth exhausted|Protocol not secure)/.test(details);
+}
