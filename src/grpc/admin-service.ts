@@ -1,0 +1,148 @@
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { Clock } from '../domain/clock.js';
+import { invalid, MusterError } from '../domain/errors.js';
+import { checkId, checkPool } from '../domain/names.js';
+import type { FleetQueries, PoolEvent, PoolRecord } from '../fleet/queries.js';
+import type { SettableState, WorkerManager } from '../fleet/worker-manager.js';
+import type { Jobs } from '../jobs/jobs.js';
+import { checkText } from './checks.js';
+import { fromWorkerRecord, toProtoContract, toWorkerState } from './convert-worker.js';
+import { type AdminServiceServer, type Pool, PurgeScope, type WatchEventsRequest, type WatchEventsResponse } from './generated/muster/v1/admin.js';
+import { Contract as ProtoContract } from './generated/muster/v1/common.js';
+import { pageOf } from './job-service.js';
+import { toStatus } from './status.js';
+import { durationMs, toDate } from './time.js';
+import type { Unary } from './unary.js';
+
+export interface AdminServiceOptions {
+  manager: WorkerManager;
+  queries: FleetQueries;
+  jobs: Jobs;
+  unary: Unary;
+  clock: Clock;
+  /** Streams end when this replica stops. */
+  stopping: AbortSignal;
+  maxWatchers: number;
+}
+
+const MAX_REASON_BYTES = 64;
+/** Only while somebody watches; a stream of people's size. */
+const EVENTS_POLL_MS = 500;
+const EVENTS_PAGE = 100;
+
+/** What operators call. */
+export class AdminService {
+  readonly #options: AdminServiceOptions;
+  #watchers = 0;
+
+  constructor(options: AdminServiceOptions) {
+    this.#options = options;
+  }
+
+  handlers(): AdminServiceServer {
+    const { queries, jobs, unary } = this.#options;
+    return {
+      listWorkers: unary(async ({ pool, state, pageSize, pageToken }) => {
+        const page = await queries.listWorkers(pool === '' ? '' : checkPool(pool, 'pool'), toWorkerState(state), pageOf(pageSize || 100), pageToken);
+        return { workers: page.workers.map(fromWorkerRecord), nextPageToken: page.next };
+      }),
+      getWorker: unary(async ({ pool, id }) => ({ worker: await this.#worker(pool, id) })),
+      listPools: unary(async () => ({ pools: (await queries.listPools()).map(fromPoolRecord) })),
+      listReplicas: unary(async () => ({
+        replicas: (await queries.listReplicas()).map(({ startedAt, ...replica }) => ({ ...replica, startTime: toDate(startedAt) })),
+      })),
+      drainWorker: unary(({ pool, id }) => this.#set(pool, id, 'draining', '')),
+      undrainWorker: unary(({ pool, id }) => this.#set(pool, id, 'free', '')),
+      evictWorker: unary(({ pool, id, reason }) => this.#set(pool, id, 'dead', checkText(reason, 'reason', MAX_REASON_BYTES) || 'evicted')),
+      pausePool: unary(async ({ pool }) => {
+        await jobs.pause(checkPool(pool, 'pool'), true);
+        return {};
+      }),
+      resumePool: unary(async ({ pool }) => {
+        await jobs.pause(checkPool(pool, 'pool'), false);
+        return {};
+      }),
+      purgePool: unary(({ pool, scope }) => jobs.purge(checkPool(pool, 'pool'), toScope(scope))),
+      retryBuried: unary(({ pool }) => jobs.retryBuried(checkPool(pool, 'pool'))),
+      watchEvents: (call) => void this.#watchEvents(call),
+    };
+  }
+
+  async #worker(pool: string, id: string) {
+    return fromWorkerRecord(await this.#options.queries.getWorker(checkPool(pool, 'pool'), checkId(id, 'id')));
+  }
+
+  async #set(pool: string, id: string, state: SettableState, reason: string) {
+    await this.#options.manager.setWorkerState(checkPool(pool, 'pool'), checkId(id, 'id'), state, reason);
+    return { worker: await this.#worker(pool, id) };
+  }
+
+  async #watchEvents(call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>): Promise<void> {
+    const { maxWatchers, stopping } = this.#options;
+    const gone = new AbortController();
+    call.on('cancelled', () => gone.abort());
+    this.#watchers++;
+    try {
+      if (this.#watchers > maxWatchers) {
+        throw new MusterError('resource_exhausted', 'TOO_MANY_WATCHERS', `this replica has ${maxWatchers} streams of events: end one, or try another replica`);
+      }
+      await this.#pour(call, AbortSignal.any([gone.signal, stopping]));
+      call.end();
+    } catch (error) {
+      if (!gone.signal.aborted) call.emit('error', toStatus(error));
+    } finally {
+      this.#watchers--;
+    }
+  }
+
+  async #pour(call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>, signal: AbortSignal): Promise<void> {
+    const { queries, clock } = this.#options;
+    const pool = checkPool(call.request.pool, 'pool');
+    const until = clock.monotonic() + (durationMs(call.request.within, 'within') ?? Number.POSITIVE_INFINITY);
+    let last = call.request.after || '$';
+    while (!signal.aborted && clock.monotonic() < until) {
+      const page = await queries.events(pool, last, EVENTS_PAGE);
+      last = page.last;
+      for (const event of page.events) await write(call, fromEvent(event), signal);
+      if (page.events.length < EVENTS_PAGE) await clock.sleep(Math.min(EVENTS_POLL_MS, until - clock.monotonic()), signal);
+    }
+  }
+}
+
+/** A reader that is slow makes us wait, not remember. */
+async function write(call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>, event: WatchEventsResponse, signal: AbortSignal): Promise<void> {
+  if (call.write(event) || signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    const end = () => {
+      call.off('drain', end);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    call.on('drain', end);
+    signal.addEventListener('abort', end, { once: true });
+  });
+}
+
+function fromEvent({ id, at, kind, subject, fields }: PoolEvent): WatchEventsResponse {
+  return { id, time: toDate(at), kind, subject, fields };
+}
+
+function fromPoolRecord({ family, waiting, scheduled, running, buried, succeededTotal, failedTotal, retriedTotal, ...pool }: PoolRecord): Pool {
+  return {
+    ...pool,
+    family: family ? toProtoContract(family) : ProtoContract.CONTRACT_UNSPECIFIED,
+    waiting: String(waiting),
+    scheduled: String(scheduled),
+    running: String(running),
+    buried: String(buried),
+    succeededTotal: String(succeededTotal),
+    failedTotal: String(failedTotal),
+    retriedTotal: String(retriedTotal),
+  };
+}
+
+function toScope(scope: PurgeScope): 'queued' | 'buried' {
+  if (scope === PurgeScope.PURGE_SCOPE_QUEUED) return 'queued';
+  if (scope === PurgeScope.PURGE_SCOPE_BURIED) return 'buried';
+  throw invalid('scope', 'must be PURGE_SCOPE_QUEUED or PURGE_SCOPE_BURIED');
+}

@@ -1,0 +1,205 @@
+import type { Clock, Ids } from '../domain/clock.js';
+import { invalid } from '../domain/errors.js';
+import { Code, type Failure, type JobRecord, type JobSpec, type JobState, type Outcome, type RetryPolicy } from '../domain/job.js';
+import { checkId, checkKind, checkMethod, checkPool } from '../domain/names.js';
+import { checkEntries, checkInteger, cutUtf8, entryField } from './checks.js';
+import type { Failure as ProtoFailure, Result as ProtoResult } from './generated/muster/v1/common.js';
+import {
+  type Job as ProtoJob,
+  type JobSpec as ProtoJobSpec,
+  JobState as ProtoJobState,
+  type RetryPolicy as ProtoRetryPolicy,
+} from './generated/muster/v1/job.js';
+import { dateMs, durationMs, toDate, toDuration } from './time.js';
+
+const MAX_METADATA_ENTRIES = 32;
+const MAX_METADATA_BYTES = 8 * 1024;
+const METADATA_KEY = /^[a-z0-9_.-]{1,63}$/;
+const MAX_PRIORITY = 3;
+const MAX_ATTEMPTS = 100;
+const MAX_MULTIPLIER = 10;
+const DEFAULT_MULTIPLIER = 2;
+const MAX_FATAL_CODES = 16;
+const MAX_CODE = 16;
+const MAX_MESSAGE_BYTES = 4 * 1024;
+const MAX_DETAILS_BYTES = 4 * 1024;
+const MAX_REASON_BYTES = 64;
+
+/** The configured limits and defaults of a submission. Times in ms. */
+export interface JobLimits {
+  maxPayloadBytes: number;
+  defaultRunTimeoutMs: number;
+  defaultMaxAttempts: number;
+  backoffMs: number;
+  maxBackoffMs: number;
+  retentionMs: number;
+}
+
+/**
+ * A submitted job, checked and with its defaults filled in; an empty id gets a new one. Throws `invalid` with the field as the caller
+ * wrote it, below `field`.
+ */
+export function toJobSpec(spec: ProtoJobSpec | undefined, limits: JobLimits, ids: Ids, clock: Pick<Clock, 'now'>, field = 'spec'): JobSpec {
+  if (spec === undefined) throw invalid(field, 'must be set');
+  if (spec.payload.length > limits.maxPayloadBytes) throw invalid(`${field}.payload`, `must be at most ${limits.maxPayloadBytes} bytes`);
+  return {
+    pool: checkPool(spec.pool, `${field}.pool`),
+    id: spec.id === '' ? ids.jobId() : checkId(spec.id, `${field}.id`),
+    ...toWork(spec.work, field),
+    payload: spec.payload,
+    metadata: toMetadata(spec.metadata, `${field}.metadata`),
+    priority: checkInteger(spec.priority, `${field}.priority`, 0, MAX_PRIORITY),
+    notBefore: dateMs(spec.notBefore, `${field}.not_before`, clock.now()),
+    queueTimeoutMs: durationMs(spec.queueTimeout, `${field}.queue_timeout`) ?? 0,
+    runTimeoutMs: durationMs(spec.runTimeout, `${field}.run_timeout`) ?? limits.defaultRunTimeoutMs,
+    totalTimeoutMs: durationMs(spec.totalTimeout, `${field}.total_timeout`) ?? 0,
+    retry: toRetry(spec.retry, limits, `${field}.retry`),
+    retentionMs: durationMs(spec.retention, `${field}.retention`) ?? limits.retentionMs,
+  };
+}
+
+function toWork(work: ProtoJobSpec['work'], field: string): Pick<JobSpec, 'kind' | 'method'> {
+  switch (work?.$case) {
+    case 'kind':
+      return { kind: checkKind(work.value, `${field}.kind`), method: '' };
+    case 'method':
+      return { kind: '', method: checkMethod(work.value, `${field}.method`) };
+    case undefined:
+      throw invalid(`${field}.kind`, 'set a kind or a method');
+  }
+}
+
+function toMetadata(metadata: Record<string, string>, field: string): Record<string, string> {
+  let bytes = 0;
+  for (const [key, value] of checkEntries(metadata, field, MAX_METADATA_ENTRIES)) {
+    if (!METADATA_KEY.test(key)) throw invalid(entryField(field, key), 'a key is 1 to 63 of a-z, 0-9, "_", "." and "-"');
+    bytes += key.length + Buffer.byteLength(value);
+  }
+  if (bytes > MAX_METADATA_BYTES) throw invalid(field, `must be at most ${MAX_METADATA_BYTES} bytes in all, keys and values`);
+  return metadata;
+}
+
+/** One bound of the backoff that the caller set moves the other one's default, so that the two never contradict each other. */
+function toRetry(retry: ProtoRetryPolicy | undefined, limits: JobLimits, field: string): RetryPolicy {
+  const initial = durationMs(retry?.initialBackoff, `${field}.initial_backoff`);
+  const max = durationMs(retry?.maxBackoff, `${field}.max_backoff`);
+  if (initial !== undefined && max !== undefined && max < initial) throw invalid(`${field}.max_backoff`, 'must not be less than initial_backoff');
+  return {
+    maxAttempts: checkInteger(retry?.maxAttempts ?? 0, `${field}.max_attempts`, 0, MAX_ATTEMPTS) || limits.defaultMaxAttempts,
+    initialBackoffMs: initial ?? Math.min(limits.backoffMs, max ?? limits.maxBackoffMs),
+    maxBackoffMs: max ?? Math.max(limits.maxBackoffMs, initial ?? 0),
+    multiplier: checkMultiplier(retry?.multiplier ?? 0, `${field}.multiplier`),
+    fatalCodes: checkFatalCodes(retry?.fatalCodes ?? [], `${field}.fatal_codes`),
+  };
+}
+
+function checkMultiplier(multiplier: number, field: string): number {
+  if (multiplier === 0) return DEFAULT_MULTIPLIER;
+  if (!(multiplier >= 1 && multiplier <= MAX_MULTIPLIER)) throw invalid(field, `must be 1 to ${MAX_MULTIPLIER}, or 0 for ${DEFAULT_MULTIPLIER}`);
+  return multiplier;
+}
+
+function checkFatalCodes(codes: number[], field: string): number[] {
+  if (codes.length > MAX_FATAL_CODES) throw invalid(field, `must have at most ${MAX_FATAL_CODES} entries`);
+  return codes.map((code, i) => checkInteger(code, `${field}[${i}]`, 1, MAX_CODE));
+}
+
+/** A job as clients see it. `record` may lack payload and output (lists do): then so does the job. */
+export function fromJobRecord(record: JobRecord): ProtoJob {
+  return {
+    spec: fromJobSpec(record.spec),
+    state: toProtoJobState(record.state),
+    attempt: record.attempt,
+    worker: record.worker,
+    outcome: fromOutcome(record),
+    createTime: toDate(record.createdAt),
+    startTime: toDate(record.startedAt),
+    finishTime: toDate(record.finishedAt),
+    nextTime: toDate(record.nextAt),
+    waitingReason: record.waitingReason,
+    progress: record.progress,
+    handovers: record.handovers,
+  };
+}
+
+function fromOutcome({ output, failure }: JobRecord): ProtoJob['outcome'] {
+  if (output !== undefined) return { $case: 'output', value: output };
+  return failure === undefined ? undefined : { $case: 'failure', value: failure };
+}
+
+function fromJobSpec(spec: JobSpec): ProtoJobSpec {
+  const orUnset = (ms: number) => (ms > 0 ? toDuration(ms) : undefined);
+  return {
+    id: spec.id,
+    pool: spec.pool,
+    work: spec.method === '' ? { $case: 'kind', value: spec.kind } : { $case: 'method', value: spec.method },
+    payload: spec.payload,
+    metadata: spec.metadata,
+    priority: spec.priority,
+    notBefore: toDate(spec.notBefore),
+    queueTimeout: orUnset(spec.queueTimeoutMs),
+    runTimeout: orUnset(spec.runTimeoutMs),
+    totalTimeout: orUnset(spec.totalTimeoutMs),
+    retry: {
+      maxAttempts: spec.retry.maxAttempts,
+      initialBackoff: orUnset(spec.retry.initialBackoffMs),
+      maxBackoff: orUnset(spec.retry.maxBackoffMs),
+      multiplier: spec.retry.multiplier,
+      fatalCodes: spec.retry.fatalCodes,
+    },
+    retention: orUnset(spec.retentionMs),
+  };
+}
+
+const STATES: Record<JobState, ProtoJobState> = {
+  scheduled: ProtoJobState.JOB_STATE_SCHEDULED,
+  waiting: ProtoJobState.JOB_STATE_WAITING,
+  running: ProtoJobState.JOB_STATE_RUNNING,
+  succeeded: ProtoJobState.JOB_STATE_SUCCEEDED,
+  failed: ProtoJobState.JOB_STATE_FAILED,
+  cancelled: ProtoJobState.JOB_STATE_CANCELLED,
+  expired: ProtoJobState.JOB_STATE_EXPIRED,
+};
+const STATE_NAMES = new Map(Object.entries(STATES).map(([name, number]) => [number, name as JobState]));
+
+export function toProtoJobState(state: JobState): ProtoJobState {
+  return STATES[state];
+}
+
+/** undefined for UNSPECIFIED. Throws `invalid` for a number that this version does not know. */
+export function toJobState(state: ProtoJobState, field = 'state'): JobState | undefined {
+  if (state === ProtoJobState.JOB_STATE_UNSPECIFIED) return undefined;
+  const name = STATE_NAMES.get(state);
+  if (name === undefined) throw invalid(field, `${state} is no JobState known here`);
+  return name;
+}
+
+/** What a worker reports of an attempt. Throws `invalid` with a field below `field` for what cannot be kept. */
+export function toOutcome(result: ProtoResult, limits: { maxResultBytes: number }, field = 'result'): Outcome {
+  switch (result.outcome?.$case) {
+    case 'output': {
+      const output = result.outcome.value;
+      if (output.length > limits.maxResultBytes) throw invalid(`${field}.output`, `must be at most ${limits.maxResultBytes} bytes`);
+      return { ok: true, output };
+    }
+    case 'failure':
+      return { ok: false, failure: toFailure(result.outcome.value, `${field}.failure`) };
+    case undefined:
+      throw invalid(`${field}.output`, 'set an output or a failure');
+  }
+}
+
+/**
+ * A worker's failure in our bounds: it is news that must not be lost over its wording, so a long message is cut, a code that is none
+ * becomes UNKNOWN, and a reason becomes one word. Only details above 4 KiB are refused: cut, they could not be decoded.
+ */
+export function toFailure(failure: ProtoFailure, field = 'failure'): Failure {
+  if (failure.details.length > MAX_DETAILS_BYTES) throw invalid(`${field}.details`, `must be at most ${MAX_DETAILS_BYTES} bytes`);
+  return {
+    code: Number.isInteger(failure.code) && failure.code >= 1 && failure.code <= MAX_CODE ? failure.code : Code.UNKNOWN,
+    message: cutUtf8(failure.message, MAX_MESSAGE_BYTES),
+    reason: failure.reason.replace(/\W/gu, '_').slice(0, MAX_REASON_BYTES),
+    retryable: failure.retryable,
+    details: failure.details,
+  };
+}

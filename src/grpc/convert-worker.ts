@@ -1,0 +1,176 @@
+import { isIP, SocketAddress } from 'node:net';
+import { invalid, MusterError } from '../domain/errors.js';
+import { checkId, checkKind, checkPool } from '../domain/names.js';
+import { type Address, type Contract, formatAddress, type WorkerInfo, type WorkerRecord, type WorkerState } from '../domain/worker.js';
+import { checkEntries, checkInteger, checkText, entryField } from './checks.js';
+import { type Worker as ProtoWorker, WorkerState as ProtoWorkerState } from './generated/muster/v1/admin.js';
+import { Contract as ProtoContract } from './generated/muster/v1/common.js';
+import type { WorkerInfo as ProtoWorkerInfo } from './generated/muster/v1/worker.js';
+import type { WorkerInfo as LegacyWorkerInfo } from './generated/worker/worker.js';
+import { toDate } from './time.js';
+
+const MAX_PORT = 65_535;
+const MAX_REGION_BYTES = 63;
+const MAX_VERSION_BYTES = 63;
+const MAX_LABELS = 32;
+const MAX_LABEL_KEY_BYTES = 63;
+const MAX_LABEL_BYTES = 256;
+const MAX_KINDS = 64;
+/** What an id may hold, and brackets: an IPv6 address is a boot too. */
+const BOOT = /^[A-Za-z0-9[][A-Za-z0-9[\]._:-]{0,62}$/;
+
+type DialedContract = WorkerInfo['contract'];
+
+export interface WorkerLimits {
+  maxSlots: number;
+  /** Where LEGACY workers go that name no pool. */
+  legacyPool: string;
+}
+
+/**
+ * What a worker said of itself at Register, checked and with its defaults filled in. `peerIp` is where the call came
+ * from. Throws `invalid` with the field at fault, FAILED_PRECONDITION for an ATTACHED worker.
+ */
+export function toWorkerInfo(info: ProtoWorkerInfo, limits: WorkerLimits, peerIp: string): WorkerInfo {
+  const contract = toDialedContract(info.contract);
+  const legacy = contract === 'LEGACY';
+  const address = toAddress(info.ip, info.port, peerIp);
+  return {
+    pool: legacy && info.pool === '' ? limits.legacyPool : checkPool(info.pool, 'pool'),
+    id: checkId(info.id, 'id'),
+    address,
+    contract,
+    region: checkText(info.region, 'region', MAX_REGION_BYTES),
+    slots: legacy ? 1 : checkInteger(info.slots, 'slots', 0, limits.maxSlots) || 1,
+    labels: toLabels(info.labels),
+    kinds: legacy ? [] : toKinds(info.kinds),
+    version: checkText(info.version, 'version', MAX_VERSION_BYTES),
+    ...toBoot(info.boot, address),
+  };
+}
+
+/** The same for a worker of the first contract, which says four things only. Its boot is its address. */
+export function legacyWorkerInfo(info: LegacyWorkerInfo, legacyPool: string, peerIp = ''): WorkerInfo {
+  const address = toAddress(info.ip, info.port, peerIp);
+  return {
+    pool: legacyPool,
+    id: checkId(info.id, 'id'),
+    address,
+    contract: 'LEGACY',
+    region: checkText(info.region, 'region', MAX_REGION_BYTES),
+    slots: 1,
+    labels: {},
+    kinds: [],
+    version: '',
+    ...toBoot('', address),
+  };
+}
+
+function toAddress(ip: string, port: number, peerIp: string): Address {
+  return { ip: canonicalIp(ip === '' ? peerIp : ip), port: checkInteger(port, 'port', 1, MAX_PORT) };
+}
+
+/** One spelling an address: it is a key on the roll, where an address is unique. */
+function canonicalIp(ip: string): string {
+  if (ip === '') throw invalid('ip', 'must be set: where this call came from is not known');
+  const version = ip.includes('%') ? 0 : isIP(ip);
+  if (version === 0) throw invalid('ip', 'must be an IP address as a literal, without a zone; names are not resolved');
+  return version === 4 ? ip : new SocketAddress({ address: ip, family: 'ipv6' }).address;
+}
+
+function toBoot(boot: string, address: Address): Pick<WorkerInfo, 'boot' | 'bootDerived'> {
+  if (boot === '') return { boot: formatAddress(address), bootDerived: true };
+  if (!BOOT.test(boot))
+    throw invalid('boot', 'a boot is 1 to 63 of letters, digits, ".", "_", ":", "-", "[" and "]", beginning with a letter, digit or "["');
+  return { boot, bootDerived: false };
+}
+
+function toLabels(labels: Record<string, string>): Record<string, string> {
+  for (const [key, value] of checkEntries(labels, 'labels', MAX_LABELS)) {
+    const field = entryField('labels', key);
+    if (key === '') throw invalid(field, 'a key must not be empty');
+    checkText(key, field, MAX_LABEL_KEY_BYTES);
+    checkText(value, field, MAX_LABEL_BYTES);
+  }
+  return labels;
+}
+
+function toKinds(kinds: string[]): string[] {
+  if (kinds.length > MAX_KINDS) throw invalid('kinds', `must have at most ${MAX_KINDS} entries`);
+  return kinds.map((kind, i) => checkKind(kind, `kinds[${i}]`));
+}
+
+function toDialedContract(contract: ProtoContract): DialedContract {
+  switch (contract) {
+    case ProtoContract.CONTRACT_UNSPECIFIED:
+    case ProtoContract.CONTRACT_RUNNER:
+      return 'RUNNER';
+    case ProtoContract.CONTRACT_LEGACY:
+      return 'LEGACY';
+    case ProtoContract.CONTRACT_METHOD:
+      return 'METHOD';
+    case ProtoContract.CONTRACT_ATTACHED:
+      throw new MusterError('failed_precondition', 'NOT_DIALED', 'contract: open WorkerService.Attach; Register is for dialed workers', {
+        field: 'contract',
+      });
+    default:
+      throw invalid('contract', `${contract} is no Contract known here`);
+  }
+}
+
+const CONTRACTS: Record<Contract, ProtoContract> = {
+  LEGACY: ProtoContract.CONTRACT_LEGACY,
+  RUNNER: ProtoContract.CONTRACT_RUNNER,
+  METHOD: ProtoContract.CONTRACT_METHOD,
+  ATTACHED: ProtoContract.CONTRACT_ATTACHED,
+};
+
+export function toProtoContract(contract: Contract): ProtoContract {
+  return CONTRACTS[contract];
+}
+
+/** A worker as operators see it. */
+export function fromWorkerRecord(record: WorkerRecord): ProtoWorker {
+  return {
+    pool: record.pool,
+    id: record.id,
+    address: record.address,
+    contract: toProtoContract(record.contract),
+    region: record.region,
+    slots: record.slots,
+    state: toProtoWorkerState(record.state),
+    boot: record.boot,
+    home: record.home,
+    linkEpoch: record.link,
+    lastSeenTime: toDate(record.seenAt),
+    registerTime: toDate(record.registeredAt),
+    misses: record.misses,
+    blocked: record.blocked,
+    labels: record.labels,
+    kinds: record.kinds,
+    version: record.version,
+    held: record.held,
+    reason: record.reason,
+  };
+}
+
+const STATES: Record<WorkerState, ProtoWorkerState> = {
+  free: ProtoWorkerState.WORKER_STATE_FREE,
+  busy: ProtoWorkerState.WORKER_STATE_BUSY,
+  draining: ProtoWorkerState.WORKER_STATE_DRAINING,
+  suspect: ProtoWorkerState.WORKER_STATE_SUSPECT,
+  dead: ProtoWorkerState.WORKER_STATE_DEAD,
+};
+const STATE_NAMES = new Map(Object.entries(STATES).map(([name, number]) => [number, name as WorkerState]));
+
+export function toProtoWorkerState(state: WorkerState): ProtoWorkerState {
+  return STATES[state];
+}
+
+/** undefined for UNSPECIFIED. Throws `invalid` for a number that this version does not know. */
+export function toWorkerState(state: ProtoWorkerState, field = 'state'): WorkerState | undefined {
+  if (state === ProtoWorkerState.WORKER_STATE_UNSPECIFIED) return undefined;
+  const name = STATE_NAMES.get(state);
+  if (name === undefined) throw invalid(field, `${state} is no WorkerState known here`);
+  return name;
+}

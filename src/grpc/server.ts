@@ -1,0 +1,116 @@
+import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
+import { systemClock } from '../domain/clock.js';
+import { DEFAULT_POOL } from '../domain/names.js';
+import type { WorkerManager } from '../fleet/worker-manager.js';
+import type { AdminService } from './admin-service.js';
+import { AdminServiceService } from './generated/muster/v1/admin.js';
+import { HealthService as HealthDefinition } from './generated/grpc/health/v1/health.js';
+import { JobServiceService } from './generated/muster/v1/job.js';
+import { WorkerServiceService } from './generated/muster/v1/worker.js';
+import { WorkerServiceService as LegacyWorkerService } from './generated/worker/worker.js';
+import type { HealthService } from './health-service.js';
+import type { JobService } from './job-service.js';
+import { addReflection } from './reflection.js';
+import { createUnary } from './unary.js';
+import { OrchestratorGrpcServer, type WorkerServiceOptions } from './worker-service.js';
+
+export interface ServerLimits {
+  /** The largest message taken: a job's payload and what is around it. */
+  maxReceiveBytes: number;
+  maxSendBytes: number;
+  /** Concurrent calls a connection. */
+  maxStreams: number;
+  /** A connection is asked to renew itself after so long, so that balancers can level out. */
+  connectionAgeMs: number;
+  /** What is under way on it may take so long after. */
+  connectionGraceMs: number;
+}
+
+/** What a replica serves beside its workers. Without them a server keeps a roll and nothing more. */
+export interface Services {
+  jobs?: JobService;
+  admin?: AdminService;
+  health?: HealthService;
+  workers?: Omit<WorkerServiceOptions, 'manager'>;
+  limits?: Partial<ServerLimits>;
+}
+
+const KEEPALIVE_MS = 20_000;
+const KEEPALIVE_TIMEOUT_MS = 5_000;
+const MIB = 1024 * 1024;
+
+function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
+  return {
+    'grpc.max_receive_message_length': limits.maxReceiveBytes ?? MIB,
+    'grpc.max_send_message_length': limits.maxSendBytes ?? MIB,
+    'grpc.max_concurrent_streams': limits.maxStreams ?? 10_000,
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+    'grpc.keepalive_permit_without_calls': 1,
+    'grpc.max_connection_age_ms': limits.connectionAgeMs ?? 300_000,
+    'grpc.max_connection_age_grace_ms': limits.connectionGraceMs ?? 300_000,
+  };
+}
+
+function workersOf(manager: WorkerManager, { workers }: Services): OrchestratorGrpcServer {
+  const alone = { limits: { maxSlots: 256, legacyPool: DEFAULT_POOL, maxResultBytes: MIB }, pingIntervalMs: 10_000 };
+  const unary = createUnary({ clock: systemClock, onInternal: () => undefined });
+  return new OrchestratorGrpcServer({ manager, ...(workers ?? { ...alone, unary }) });
+}
+
+/** A gRPC server for that manager's workers, and the given services beside it; reflection is on. It listens nowhere yet. */
+export function newServer(manager: WorkerManager, services: Services = {}): Server {
+  const server = new Server(optionsOf(services.limits));
+  const names = ['muster.v1.WorkerService', 'worker.WorkerService'];
+  const workers = workersOf(manager, services);
+  server.addService(WorkerServiceService, workers.handlers());
+  server.addService(LegacyWorkerService, workers.legacyHandlers());
+  if (services.jobs) {
+    server.addService(JobServiceService, services.jobs.handlers());
+    names.push('muster.v1.JobService');
+  }
+  if (services.admin) {
+    server.addService(AdminServiceService, services.admin.handlers());
+    names.push('muster.v1.AdminService');
+  }
+  if (services.health) {
+    server.addService(HealthDefinition, services.health.handlers);
+    names.push('grpc.health.v1.Health');
+  }
+  addReflection(server, names);
+  return server;
+}
+
+/** A server for the first contract alone (LEGACY_ADDR): it knows two calls and nothing else. */
+export function newLegacyServer(manager: WorkerManager, services: Services = {}): Server {
+  const server = new Server(optionsOf(services.limits));
+  server.addService(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
+  return server;
+}
+
+/** Listens. Answers with the port. Rejects when it cannot have it. */
+export function listen(server: Server, address: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+      if (error) reject(error);
+      else resolve(port);
+    });
+  });
+}
+
+/** `newServer`, listening on every address at that port (0: a free one). */
+export async function startGrpcServer(port: number, manager: WorkerManager, services: Services = {}): Promise<{ server: Server; port: number }> {
+  const server = newServer(manager, services);
+  return { server, port: await listen(server, `0.0.0.0:${port}`) };
+}
+
+/** Takes no new calls, lets those under way end, and cuts off what is left after `graceMs`. */
+export function stopServer(server: Server, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.forceShutdown(), graceMs);
+    server.tryShutdown(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,107 @@
+import { type handleUnaryCall, type ServerUnaryCall, status as Status, type StatusObject, type sendUnaryData } from '@grpc/grpc-js';
+import type { Clock } from '../domain/clock.js';
+import { MusterError, toError } from '../domain/errors.js';
+import { formatAddress } from '../domain/worker.js';
+import { type StatusReply, toStatus } from './status.js';
+
+/** What a handler may know of its call besides the request. */
+export interface CallContext {
+  /** Aborted when the client cancels, is gone, or its deadline passes; never after the answer. */
+  signal: AbortSignal;
+  /** ms left when the call came in; Infinity when the client set no deadline. */
+  deadlineMs: number;
+  /** `ip:port` of the TCP peer, IPv6 in brackets; '' when the connection is gone already. */
+  peer: string;
+}
+
+export interface UnaryOptions {
+  clock: Clock;
+  /** Told of every error that its caller is told nothing about. */
+  onInternal: (error: Error, method: string) => void;
+}
+
+export type Unary = <Req, Res>(fn: (request: Req, context: CallContext) => Promise<Res>) => handleUnaryCall<Req, Res>;
+
+/** Makes the adapter from an async function to a grpc-js handler: it never throws, answers once, and is the only one to map errors. */
+export function createUnary(options: UnaryOptions): Unary {
+  return (fn) => (call, callback) => {
+    void answer(fn, call, callback, options);
+  };
+}
+
+async function answer<Req, Res>(
+  fn: (request: Req, context: CallContext) => Promise<Res>,
+  call: ServerUnaryCall<Req, Res>,
+  callback: sendUnaryData<Res>,
+  options: UnaryOptions,
+): Promise<void> {
+  const lifetime = new Lifetime(call, options.clock);
+  let response: Res;
+  try {
+    response = await fn(call.request, { signal: lifetime.signal, deadlineMs: lifetime.deadlineMs, peer: peerOf(call.getPeer()) });
+  } catch (thrown) {
+    const gone = lifetime.signal.aborted;
+    lifetime.end();
+    callback(gone && isAbort(thrown) ? BROKEN_OFF : refusal(thrown, call.getPath(), options));
+    return;
+  }
+  lifetime.end();
+  callback(null, response);
+}
+
+/** The error of a handler that stopped because nobody waits for it. Nobody reads it either. */
+const BROKEN_OFF: Partial<StatusObject> = { code: Status.CANCELLED, details: 'the call was broken off' };
+
+function refusal(thrown: unknown, method: string, options: UnaryOptions): StatusReply {
+  if (!(thrown instanceof MusterError) || thrown.code === 'internal') report(toError(thrown), method, options);
+  return toStatus(thrown);
+}
+
+/**
+ * How long a call's caller wants its answer. grpc-js says `cancelled` at the end of every call, also of one that was answered; and when
+ * a deadline passes only once the stream is closed, which a peer that is cut off puts off for long: hence a timer of our own.
+ */
+class Lifetime {
+  readonly deadlineMs: number;
+  readonly #controller = new AbortController();
+  readonly #ended = new AbortController();
+
+  constructor(call: ServerUnaryCall<unknown, unknown>, clock: Clock) {
+    this.deadlineMs = Math.max(0, Number(call.getDeadline()) - clock.now());
+    call.once('cancelled', () => this.#abort());
+    if (call.cancelled) this.#abort();
+    if (Number.isFinite(this.deadlineMs)) void clock.sleep(this.deadlineMs, this.#ended.signal).then(() => this.#abort());
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  end(): void {
+    this.#ended.abort();
+  }
+
+  #abort(): void {
+    if (!this.#ended.signal.aborted) this.#controller.abort();
+  }
+}
+
+function isAbort(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.name === 'AbortError';
+}
+
+function report(error: Error, method: string, options: UnaryOptions): void {
+  try {
+    options.onInternal(error, method);
+  } catch {
+    // Whoever is told must not cost the caller its answer.
+  }
+}
+
+/** grpc-js's `ip:port` with IPv6 in brackets, and IPv4 that came over an IPv6 socket as IPv4. '' when it knows no peer. */
+export function peerOf(peer: string): string {
+  const colon = peer.lastIndexOf(':');
+  const port = Number(peer.slice(colon + 1));
+  if (colon <= 0 || !Number.isInteger(port)) return '';
+  return formatAddress({ ip: peer.slice(0, colon).replace(/^::ffff:(?=\d+\.)/i, ''), port });
+}

@@ -1,0 +1,106 @@
+import { invalid } from '../domain/errors.js';
+import type { Verdict } from '../domain/job.js';
+import { checkId, checkPool } from '../domain/names.js';
+import type { ReportedResult, WorkerManager } from '../fleet/worker-manager.js';
+import { toOutcome } from './convert-job.js';
+import { legacyWorkerInfo, toWorkerInfo, type WorkerLimits } from './convert-worker.js';
+import { type ReportRequest, Verdict as ProtoVerdict, type WorkerServiceServer } from './generated/muster/v1/worker.js';
+import type { WorkerServiceServer as LegacyServer } from './generated/worker/worker.js';
+import { durationMs, toDuration } from './time.js';
+import type { Unary } from './unary.js';
+
+export interface WorkerServiceOptions {
+  manager: WorkerManager;
+  unary: Unary;
+  limits: WorkerLimits & { maxResultBytes: number };
+  /** How often a worker should Ping. */
+  pingIntervalMs: number;
+}
+
+const MAX_RESULTS = 64;
+const MAX_HELD = 4096;
+const MAX_PROGRESS_BYTES = 4096;
+
+const VERDICTS: Record<Verdict, ProtoVerdict> = {
+  accepted: ProtoVerdict.VERDICT_ACCEPTED,
+  duplicate: ProtoVerdict.VERDICT_DUPLICATE,
+  stale: ProtoVerdict.VERDICT_STALE,
+  gone: ProtoVerdict.VERDICT_GONE,
+  cancelled: ProtoVerdict.VERDICT_CANCELLED,
+};
+
+/** What workers call. */
+export class OrchestratorGrpcServer {
+  readonly manager: WorkerManager;
+  readonly #options: WorkerServiceOptions;
+
+  constructor(options: WorkerServiceOptions) {
+    this.manager = options.manager;
+    this.#options = options;
+  }
+
+  /** muster.v1.WorkerService. */
+  handlers(): WorkerServiceServer {
+    const { manager, unary, limits, pingIntervalMs } = this.#options;
+    return {
+      register: unary(async (request, { peer }) => {
+        const info = toWorkerInfo(request, limits, ipOf(peer));
+        const { boot } = await manager.registerWorker(info, ipOf(peer));
+        return { success: true, message: '', boot, replica: manager.replica, pingInterval: toDuration(pingIntervalMs) };
+      }),
+      ping: unary(({ pool, id, boot }) => manager.ping(checkPool(pool, 'pool'), checkId(id, 'id'), boot)),
+      deregister: unary(async ({ pool, id, boot, drainTimeout }) => ({
+        held: await manager.deregister(checkPool(pool, 'pool'), checkId(id, 'id'), boot, durationMs(drainTimeout, 'drain_timeout', { zero: true })),
+      })),
+      report: unary(async (request) => this.#report(request)),
+    };
+  }
+
+  /** worker.WorkerService, the first contract: the same, with what it cannot say filled in. */
+  legacyHandlers(): LegacyServer {
+    const { manager, unary, limits } = this.#options;
+    return {
+      register: unary(async (request, { peer }) => {
+        await manager.registerWorker(legacyWorkerInfo(request, limits.legacyPool, ipOf(peer)), ipOf(peer));
+        return { success: true, message: '' };
+      }),
+      ping: unary(async ({ id }) => {
+        const { healthy } = await manager.ping(limits.legacyPool, checkId(id, 'id'), '');
+        return { healthy };
+      }),
+    };
+  }
+
+  async #report(request: ReportRequest) {
+    const { manager, limits } = this.#options;
+    if (request.results.length > MAX_RESULTS) throw invalid('results', `must be at most ${MAX_RESULTS}`);
+    const held = request.beat?.held;
+    if (held && held.length > MAX_HELD) throw invalid('beat.held', `must be at most ${MAX_HELD}`);
+    held?.forEach(({ progress }, i) => {
+      if (progress.length > MAX_PROGRESS_BYTES) throw invalid(`beat.held[${i}].progress`, `must be at most ${MAX_PROGRESS_BYTES} bytes`);
+    });
+    const results = request.results.map(
+      (result, i): ReportedResult => ({
+        jobId: checkId(result.jobId, `results[${i}].job_id`),
+        fence: result.fence,
+        outcome: toOutcome(result, limits, `results[${i}]`),
+      }),
+    );
+    const reported = await manager.report({
+      pool: checkPool(request.pool, 'pool'),
+      worker: checkId(request.workerId, 'worker_id'),
+      boot: request.boot,
+      results,
+      held,
+    });
+    return {
+      settlements: results.map(({ jobId, fence }, i) => ({ jobId, fence, verdict: VERDICTS[reported.verdicts[i] ?? 'stale'] })),
+      revoked: reported.revoked.map((lease) => ({ ...lease, done: false, progress: Buffer.alloc(0) })),
+    };
+  }
+}
+
+/** The IP of `ip:port`; undefined when the peer is not known. */
+function ipOf(peer: string): string {
+  return peer.slice(0, Math.max(0, peer.lastIndexOf(':'))).replace(/^\[|\]$/g, '');
+}
