@@ -6,7 +6,9 @@ export interface Clock {
   now(): number;
   /** Monotonic time in ms. For measuring, never for records. */
   monotonic(): number;
-  /** Resolves after `ms`, or at once when the signal is or gets aborted. Never rejects. Does not keep the process alive. */
+  /**
+   * Resolves after `ms`, or at once when the signal is or gets aborted. Never rejects. Does not keep
+   * the process alive. Ends after 24 days at the latest. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
@@ -19,6 +21,9 @@ export interface Ids {
 /** In [0, 1). */
 export type Random = () => number;
 
+/** Node fires a longer timer at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -30,7 +35,7 @@ export const systemClock: Clock = {
         signal?.removeEventListener('abort', end);
         resolve();
       };
-      const timer = setTimeout(end, ms);
+      const timer = setTimeout(end, Math.min(ms, LONGEST_TIMER_MS));
       timer.unref();
       signal?.addEventListener('abort', end, { once: true });
     }),

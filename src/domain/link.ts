@@ -65,7 +65,7 @@ export interface Link {
   readonly ref: WorkerRef;
   readonly contract: Contract;
   readonly address: Address;
-  /** Monotonic ms at which the worker was last heard. */
+  /** Monotonic ms at which the worker was last heard; negative: never over this link. */
   readonly heardAt: number;
   /** Sends one attempt; its end comes through `LinkEvents.delivered`. Again with the same fence: a no-op while its call is open. */
   assign(assignment: Assignment): void;

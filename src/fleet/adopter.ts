@@ -1,0 +1,118 @@
+import type { Clock } from '../domain/clock.js';
+import { MusterError } from '../domain/errors.js';
+import { type DialTarget, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import type { WorkerRecord } from '../domain/worker.js';
+import type { Matching } from '../jobs/matching.js';
+import type { Running } from '../jobs/running.js';
+import type { AdoptedLease } from '../store/scripts/workers.js';
+import type { Store } from '../store/store.js';
+import { type FleetLinks, targetOf } from './links.js';
+import type { CheckQueue, CheckTarget, Judgement } from './ports.js';
+
+export interface AdopterOptions {
+  store: Store;
+  matching: Matching;
+  running: Running;
+  links: FleetLinks;
+  clock: Clock;
+  checks: CheckQueue;
+  judgement: Judgement;
+  probeOnce: (target: DialTarget, timeoutMs: number) => Promise<ProbeAnswer>;
+  timeoutMs: number;
+  onError: (error: unknown) => void;
+}
+
+export type Checked = 'adopted' | 'buried' | 'moved_on' | 'spared';
+
+const PAGE = 500;
+const CHECKS_AT_ONCE = 100;
+
+/** Workers whose home cannot reach them, or is gone: found, reached by another replica, and then taken over, or buried. */
+export class Adopter {
+  readonly #options: AdopterOptions;
+  readonly #searching = new Set<string>();
+
+  constructor(options: AdopterOptions) {
+    this.#options = options;
+  }
+
+  /** Some homes of that pool are dead: pages through its roll once, and has what is orphaned checked. */
+  async onDeadHomes(pool: string, homes: string[]): Promise<void> {
+    if (this.#searching.has(pool)) return;
+    this.#searching.add(pool);
+    const { store, checks } = this.#options;
+    try {
+      for (let cursor = '0', first = true; first || cursor !== '0'; first = false) {
+        const page = await store.workers.orphans(pool, cursor, PAGE);
+        cursor = page.cursor;
+        for (let i = 0; i < page.orphans.length; i += CHECKS_AT_ONCE) await checks.request(page.orphans.slice(i, i + CHECKS_AT_ONCE));
+      }
+      // Only now: whoever searches dies in between, and the next tick names the homes again.
+      await store.workers.forgetHomes(pool, homes);
+    } finally {
+      this.#searching.delete(pool);
+    }
+  }
+
+  /**
+   * Tries to reach one worker over a fresh connection. Reached: this replica is its home from now on. Not reached: it is dead, unless a
+   * sign of life came meanwhile. Rejects with MusterError when this replica may not judge: another must.
+   */
+  async check(target: CheckTarget): Promise<Checked> {
+    const { store, judgement, clock, timeoutMs, probeOnce } = this.#options;
+    if (!(await judgement.sound())) throw new MusterError('unavailable', 'NOT_SOUND', 'this replica is in no state to judge others');
+    const [record] = await store.readWorkers(target.pool, [target.id]);
+    if (!record || record.state === 'dead' || record.boot !== target.boot || record.link !== target.link) return 'moved_on';
+    const dial = targetOf(record, record.link);
+    if (!dial) return 'moved_on';
+    const asked = clock.monotonic();
+    try {
+      const answer = await probeOnce(dial, timeoutMs);
+      if (answer.workerId !== '' && answer.workerId !== record.id) return await this.#bury(target, asked, `answers as ${answer.workerId}`);
+      return await this.#adopt(record, answer);
+    } catch (error) {
+      if (!(error instanceof ProbeFailed)) throw error;
+      return await this.#bury(target, asked, error.kind);
+    }
+  }
+
+  async #adopt(record: WorkerRecord, answer: ProbeAnswer): Promise<Checked> {
+    const { store, matching, links } = this.#options;
+    await store.enter(record.pool);
+    const adopted = await matching.call(record.pool, async () => {
+      const matched = await store.workers.adopt(record);
+      if (matched.reply.kind === 'ok') {
+        const target = targetOf(record, matched.reply.link);
+        if (target) links.open(target);
+        this.#remember(record, matched.reply.leases, matched.reply.link);
+      }
+      return matched;
+    });
+    if (adopted.kind === 'stale') return 'moved_on';
+    if (answer.busy) await matching.call(record.pool, () => store.workers.probed({ ...record, link: adopted.link }, 0, true, []));
+    return 'adopted';
+  }
+
+  /**
+   * What a LEGACY worker runs cannot be asked for again: its former home may still hold the call, or nobody. It is vouched for until the
+   * worker says that it is free. A METHOD worker never says so: its leases run out.
+   */
+  #remember(record: WorkerRecord, leases: AdoptedLease[], link: string): void {
+    if (record.contract !== 'LEGACY') return;
+    const { running, clock } = this.#options;
+    const now = clock.monotonic();
+    for (const { jobId, fence, delivered, quarantined } of leases) {
+      const lease = { pool: record.pool, worker: record.id, jobId, fence };
+      if (!delivered || quarantined || running.get(lease)) continue;
+      running.add({ ...lease, boot: record.boot, link, phase: 'foreign', since: now, vouchedAt: now });
+    }
+  }
+
+  async #bury(target: CheckTarget, asked: number, reason: string): Promise<Checked> {
+    const { store, matching, links, clock } = this.#options;
+    const buried = await matching.call(target.pool, () => store.workers.bury(target, clock.monotonic() - asked, reason));
+    if (buried === 'stale') return 'spared';
+    links.drop(target);
+    return 'buried';
+  }
+}

@@ -1,0 +1,115 @@
+import type { Dialer, DialTarget, LeaseRef, Link, LinkEvents } from '../domain/link.js';
+import type { WorkerRecord, WorkerRef } from '../domain/worker.js';
+import { parseAddress } from '../domain/worker.js';
+import type { Running } from '../jobs/running.js';
+import type { LinkTable } from '../links/table.js';
+
+export interface FleetLinksOptions {
+  table: LinkTable;
+  dialer: Dialer;
+  events: LinkEvents;
+  running: Running;
+}
+
+/** Opens and closes this replica's links, and keeps what runs on them in step with their epochs. */
+export class FleetLinks {
+  readonly #options: FleetLinksOptions;
+  /** Links that are another's by now, and have calls open. */
+  readonly #retired = new Set<Link>();
+
+  constructor(options: FleetLinksOptions) {
+    this.#options = options;
+  }
+
+  get(pool: string, id: string): Link | undefined {
+    return this.#options.table.get(pool, id);
+  }
+
+  /** The link on which the call for that lease is open; otherwise the worker's link. */
+  carrying(lease: LeaseRef): Link | undefined {
+    const link = this.get(lease.pool, lease.worker);
+    if (link?.isOpen(lease.jobId, lease.fence)) return link;
+    for (const retired of this.#retired) {
+      if (retired.ref.pool === lease.pool && retired.ref.id === lease.worker && retired.isOpen(lease.jobId, lease.fence)) return retired;
+    }
+    return link;
+  }
+
+  all(): Iterable<Link> {
+    return this.#options.table.all();
+  }
+
+  get size(): number {
+    return this.#options.table.size;
+  }
+
+  /**
+   * The link of a worker whose home we have just become. One to the same life of it at the same address goes on under its new epoch,
+   * with the calls that are open on it.
+   */
+  open(target: DialTarget): Link {
+    const { table, dialer, events, running } = this.#options;
+    const { pool, id, boot, link: epoch } = target.ref;
+    const there = table.get(pool, id);
+    if (there && there.ref.boot === boot && there.ref.link === epoch && sameAddress(there, target)) return there;
+    const link = dialer.dial(target, events);
+    try {
+      const replaced = table.set(link);
+      if (replaced) this.#retire(replaced);
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+    for (const attempt of running.ofWorker(pool, id)) if (attempt.boot === boot) attempt.link = epoch;
+    return link;
+  }
+
+  /** That worker is not ours any more. What is open on the link may still end: its results are told by their fences. */
+  release(ref: WorkerRef): void {
+    const link = this.#options.table.remove(ref);
+    if (link) this.#retire(link);
+  }
+
+  /** That worker is dead: nothing that is open will end well. */
+  drop(ref: WorkerRef): void {
+    this.#options.table.remove(ref)?.close();
+  }
+
+  /** Calls open on all links, retired ones too. */
+  get openCalls(): number {
+    let open = 0;
+    for (const link of this.all()) open += link.openCalls;
+    for (const link of this.#retired) open += link.openCalls;
+    return open;
+  }
+
+  /** Retired links without calls are closed. Called on a timer. */
+  sweepRetired(): void {
+    for (const link of this.#retired) {
+      if (link.openCalls > 0) continue;
+      this.#retired.delete(link);
+      link.close();
+    }
+  }
+
+  closeAll(): void {
+    for (const link of [...this.#options.table.clear(), ...this.#retired]) link.close();
+    this.#retired.clear();
+  }
+
+  #retire(link: Link): void {
+    if (link.openCalls === 0) link.close();
+    else this.#retired.add(link);
+  }
+}
+
+function sameAddress(link: Link, { address }: DialTarget): boolean {
+  return link.address.ip === address.ip && link.address.port === address.port;
+}
+
+/** What is dialed for a worker as it stands on the roll; undefined for one that is not dialed. */
+export function targetOf(record: WorkerRecord, epoch: string): DialTarget | undefined {
+  const { pool, id, boot, contract, slots } = record;
+  if (contract === 'ATTACHED') return undefined;
+  return { ref: { pool, id, boot, link: epoch }, address: parseAddress(record.address), contract, slots };
+}

@@ -1,0 +1,181 @@
+import type { Clock, Random } from '../domain/clock.js';
+import type { Outcome } from '../domain/job.js';
+import { type LeaseRef, type Link, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import type { HeldLease } from '../domain/worker.js';
+import type { Finisher } from '../jobs/finisher.js';
+import type { Matching } from '../jobs/matching.js';
+import type { Attempt, Running } from '../jobs/running.js';
+import type { ProbedLease } from '../store/scripts/workers.js';
+import type { Store } from '../store/store.js';
+import type { FleetLinks } from './links.js';
+import type { CheckQueue, Judgement } from './ports.js';
+
+export interface ProberOptions {
+  store: Store;
+  matching: Matching;
+  finisher: Finisher;
+  running: Running;
+  links: FleetLinks;
+  clock: Clock;
+  random: Random;
+  checks: CheckQueue;
+  judgement: Judgement;
+  intervalMs: number;
+  timeoutMs: number;
+  misses: number;
+  concurrency: number;
+  /** The attempt is sent again, with its fence, to a worker that has it: the call joins what runs. */
+  rejoin: (lease: LeaseRef) => void;
+  onError: (error: unknown) => void;
+}
+
+/** What this replica knows of its own workers by asking them. */
+export class Prober {
+  readonly #options: ProberOptions;
+  readonly #probing = new Set<Link>();
+
+  constructor(options: ProberOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Looks at every link: those that were not heard for an interval (with calls open: two) are asked, and so are those in whose leases
+   * something is to be cleared up. Answers how many were asked.
+   */
+  async checkAll(): Promise<number> {
+    const { links, judgement, concurrency, random, intervalMs, clock } = this.#options;
+    if (!(await judgement.sound())) return 0;
+    const due = await this.#due([...links.all()]);
+    // Spread over a part of the interval, so that replicas and workers do not all speak at once.
+    const spreadMs = due.length > concurrency ? intervalMs / 4 : 0;
+    let next = 0;
+    const lane = async () => {
+      await clock.sleep(random() * spreadMs);
+      for (let link = due[next++]; link; link = due[next++]) await this.probe(link);
+    };
+    await Promise.all(Array.from({ length: Math.min(concurrency, due.length) }, lane));
+    return due.length;
+  }
+
+  async #due(all: Link[]): Promise<Link[]> {
+    const { store, clock, intervalMs, running } = this.#options;
+    const now = clock.monotonic();
+        const due: Link[] = [];
+    for (const [pool, links] of byPool(all)) {
+      const quiet = (link: Link) => now - link.heardAt >= (link.openCalls > 0 ? 2 : 1) * intervalMs;
+      const records = await store.readWorkers(
+        pool,
+        links.map(({ ref }) => ref.id),
+      );
+      links.forEach((link, i) => {
+        const record = records[i];
+        if (!record || record.boot !== link.ref.boot || record.link !== link.ref.link) return this.#options.links.release(link.ref);
+        const unsettled =
+          record.state === 'suspect' || record.blocked || record.held.some(({ quarantined }) => quarantined) || running.ofWorker(pool, record.id).some(restless);
+        if (quiet(link) || unsettled) due.push(link);
+      });
+    }
+    return due;
+  }
+
+  /** Asks one worker and tells Redis what that means. One question to a worker at a time. Never rejects. */
+  async probe(link: Link): Promise<void> {
+    if (this.#probing.has(link)) return;
+    this.#probing.add(link);
+    try {
+      const [held = []] = await this.#options.store.readHeld(link.ref.pool, [link.ref.id]);
+      const asked = this.#silentAttempts(link);
+      const answer = await this.#ask(link);
+      if (answer) await this.#tell(link, answer, held, asked);
+    } catch (error) {
+      this.#options.onError(error);
+    } finally {
+      this.#probing.delete(link);
+    }
+  }
+
+  /** A call broke: the attempt may run, may have ended, may be lost. `outcome`: what to say of it if it is lost. */
+  async resolveDoubt(attempt: Attempt, outcome: Outcome): Promise<void> {
+    const { links, finisher, timeoutMs, rejoin, onError } = this.#options;
+    const link = links.get(attempt.pool, attempt.worker);
+    if (!link || link.contract === 'METHOD') return finisher.settle(attempt, outcome);
+    try {
+      const answer = await link.probe(timeoutMs);
+      const has = answer.held?.some(({ jobId, fence }) => jobId === attempt.jobId && fence === attempt.fence);
+      if (has) return rejoin(attempt);
+      // A LEGACY worker that is busy may be busy with it, but will never tell its result.
+      finisher.settle(attempt, outcome);
+      if (answer.busy) await this.probe(link);
+    } catch (error) {
+      if (!(error instanceof ProbeFailed)) onError(error);
+      // Nobody there: others make sure at once. Silence: the lease stays, and the sweep goes on asking.
+      const refused = error instanceof ProbeFailed && error.kind === 'refused';
+      await this.#missed(link, refused ? 1 : this.#options.misses, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  async #ask(link: Link): Promise<ProbeAnswer | undefined> {
+    try {
+      return await link.probe(this.#options.timeoutMs);
+    } catch (error) {
+      if (!(error instanceof ProbeFailed)) throw error;
+      await this.#missed(link, this.#options.misses, error.message);
+      return undefined;
+    }
+  }
+
+  async #tell(link: Link, answer: ProbeAnswer, held: HeldLease[], asked: Set<string>): Promise<void> {
+    const { store, matching, links } = this.#options;
+    const { ref } = link;
+    if (answer.workerId !== '' && answer.workerId !== ref.id) {
+      await matching.call(ref.pool, () => store.workers.bury(ref, 0, `answers as ${answer.workerId}`));
+      return links.drop(ref);
+    }
+    const leases = answer.tellsIdle ? this.#verdicts(link, answer, held, asked) : [];
+    const status = await matching.call(ref.pool, () => store.workers.probed(ref, 0, answer.busy, leases));
+    if (status === 'stale') links.release(ref);
+    else for (const { what, jobId, fence } of leases) if (what === 'lost') this.#options.running.remove({ pool: ref.pool, worker: ref.id, jobId, fence });
+  }
+
+  /** What the answer means for the leases that were held before it was asked for; younger ones it could not know. */
+  #verdicts(link: Link, answer: ProbeAnswer, held: HeldLease[], asked: Set<string>): ProbedLease[] {
+    const has = new Set((answer.held ?? []).map(({ jobId, fence }) => `${jobId} ${fence}`));
+    const verdicts: ProbedLease[] = [];
+    for (const { jobId, fence, quarantined } of held) {
+      if (has.has(`${jobId} ${fence}`) || link.isOpen(jobId, fence)) continue;
+      if (quarantined) verdicts.push({ what: 'idle', jobId, fence });
+      else if (asked.has(`${jobId} ${fence}`)) verdicts.push({ what: 'lost', jobId, fence });
+    }
+    return verdicts;
+  }
+
+  /** Attempts that the worker has, as far as we know, without a call of ours open: only of those does its silence say anything. */
+  #silentAttempts(link: Link): Set<string> {
+    const silent = new Set<string>();
+    for (const attempt of this.#options.running.ofWorker(link.ref.pool, link.ref.id)) if (restless(attempt)) silent.add(`${attempt.jobId} ${attempt.fence}`);
+    return silent;
+  }
+
+  async #missed(link: Link, limit: number, reason: string): Promise<void> {
+    const { store, matching, links, checks, judgement } = this.#options;
+    const { ref } = link;
+    if (!(await judgement.sound())) return;
+    const status = await matching.call(ref.pool, () => store.workers.suspect(ref, limit, reason.slice(0, 60)));
+    if (status === 'stale') return links.release(ref);
+    if (status === 'suspect') await checks.request([{ ...ref, home: store.home }]);
+  }
+}
+
+function byPool(links: Link[]): Map<string, Link[]> {
+  const pools = new Map<string, Link[]>();
+  for (const link of links) {
+    const there = pools.get(link.ref.pool);
+    if (there) there.push(link);
+    else pools.set(link.ref.pool, [link]);
+  }
+  return pools;
+}
+
+function restless({ phase }: Attempt): boolean {
+  return phase === 'accepted' || phase === 'foreign' || phase === 'doubtful';
+}

@@ -1,0 +1,67 @@
+import { MusterError } from '../domain/errors.js';
+import type { WorkerRecord, WorkerState } from '../domain/worker.js';
+import type { PoolEvent, PoolRecord } from '../store/read-fleet.js';
+import type { ReplicaRecord } from '../store/replicas.js';
+import type { Store } from '../store/store.js';
+
+export type { PoolEvent, PoolRecord, ReplicaRecord };
+
+export interface WorkerPage {
+  workers: WorkerRecord[];
+  /** Empty: that was the last page. */
+  next: string;
+}
+
+/** What operators and consoles read of the fleet. Reads only; every call is bounded. */
+export class FleetQueries {
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** One page; a page may hold fewer than `size`, or none, and not be the last. `pool` empty: all pools, by name. */
+  async listWorkers(pool: string, state: WorkerState | undefined, size: number, token: string): Promise<WorkerPage> {
+    const pools = pool === '' ? (await this.#store.pools()).sort() : [pool];
+    const which = state === 'dead' ? 'dead' : 'workers';
+    let { name, offset } = readToken(token, pools[0] ?? '');
+    const at = pools.indexOf(name);
+    if (at < 0) return { workers: [], next: '' };
+    const ids = await this.#store.readRoll(name, which, offset, size);
+    const records = await this.#store.readWorkers(name, ids);
+    const workers = records.filter((record) => record !== undefined).filter((record) => state === undefined || record.state === state);
+    offset += ids.length;
+    if (ids.length === size) return { workers, next: `${name}:${offset}` };
+    name = pools[at + 1] ?? '';
+    return { workers, next: name === '' ? '' : `${name}:0` };
+  }
+
+  async getWorker(pool: string, id: string): Promise<WorkerRecord> {
+    const [record] = await this.#store.readWorkers(pool, [id]);
+    if (!record) throw new MusterError('not_found', 'NO_SUCH_WORKER', `the pool ${pool} has no worker ${id}`);
+    return record;
+  }
+
+  async listPools(): Promise<PoolRecord[]> {
+    return this.#store.readPools((await this.#store.pools()).sort());
+  }
+
+  listReplicas(): Promise<ReplicaRecord[]> {
+    return this.#store.readReplicas();
+  }
+
+  /** Events after an id; with '$' only where the stream ends now. */
+  events(pool: string, after: string, count: number): Promise<{ last: string; events: PoolEvent[] }> {
+    if (after !== '$' && !/^\d{1,20}(-\d{1,20})?$/.test(after)) {
+      throw new MusterError('invalid_argument', 'INVALID_FIELD', 'after: must be the id of an event, or empty', { field: 'after' });
+    }
+    return this.#store.readEvents(pool, after, count);
+  }
+}
+
+function readToken(token: string, first: string): { name: string; offset: number } {
+  if (token === '') return { name: first, offset: 0 };
+  const match = token.match(/^([a-z0-9-]{1,63}):(\d{1,9})$/);
+  if (!match) throw new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
+  return { name: match[1] ?? '', offset: Number(match[2]) };
+}

@@ -1,0 +1,130 @@
+import type { Clock } from '../domain/clock.js';
+import { MusterError, unavailable } from '../domain/errors.js';
+import { type DialTarget, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import { type Address, formatAddress, type WorkerInfo, type WorkerRecord } from '../domain/worker.js';
+import type { Matching } from '../jobs/matching.js';
+import type { Store } from '../store/store.js';
+import type { FleetLinks } from './links.js';
+import { targetOf } from './links.js';
+
+export interface RegistrarOptions {
+  store: Store;
+  matching: Matching;
+  links: FleetLinks;
+  clock: Clock;
+  /** May that address be dialed for a worker that speaks from that peer? Throws MusterError. */
+  policy: { check(address: Address, peerIp: string | undefined): void };
+  /** Reaches a worker over a connection of its own. Rejects with ProbeFailed. */
+  probeOnce: (target: DialTarget, timeoutMs: number) => Promise<ProbeAnswer>;
+  pingTimeoutMs: number;
+  maxLinks: number;
+}
+
+export interface Registration {
+  boot: string;
+  /** The link epoch under which this replica is the worker's home. */
+  link: string;
+}
+
+/**
+ * Registering a worker is more than one step: policy → lock → is its old life still there? → reach it → the roll → link. The lock keeps two
+ * replicas from dialing for the same id at once; what is true is decided by the register script.
+ */
+export class Registrar {
+  readonly #options: RegistrarOptions;
+
+  constructor(options: RegistrarOptions) {
+    this.#options = options;
+  }
+
+  async register(info: WorkerInfo, peerIp: string | undefined): Promise<Registration> {
+    const { store, policy, links, maxLinks, pingTimeoutMs } = this.#options;
+    policy.check(info.address, peerIp);
+    if (links.size >= maxLinks && !links.get(info.pool, info.id)) {
+      throw new MusterError('resource_exhausted', 'TOO_MANY_LINKS', `this replica holds as many links as it may (${maxLinks}): register again, another may take it`, {
+        retryAfterMs: 1000,
+      });
+    }
+    await store.enter(info.pool);
+    const lock = await store.locks.acquire(`worker:${info.pool}:${info.id}`, 3 * pingTimeoutMs, pingTimeoutMs);
+    if (!lock) throw new MusterError('aborted', 'REGISTRATION_BUSY', `another registration of worker ${info.id} is under way: try again`, { retryAfterMs: 500 });
+    try {
+      return await this.#registerLocked(info, lock.signal);
+    } finally {
+      await lock.release();
+    }
+  }
+
+  async #registerLocked(info: WorkerInfo, lost: AbortSignal): Promise<Registration> {
+    const { store, matching, links } = this.#options;
+    const [before] = await store.readWorkers(info.pool, [info.id]);
+    if (before) await this.#refuseWhileOldLifeAnswers(before, info);
+    const answer = await this.#reach(info);
+    if (lost.aborted) throw new MusterError('aborted', 'REGISTRATION_BUSY', `reaching worker ${info.id} took too long: try again`, { retryAfterMs: 500 });
+
+    const known = before !== undefined && before.state !== 'dead';
+    // The script's assignments are for a link that is opened with its epoch: they wait for it.
+    const registered = await matching.call(info.pool, async () => {
+      const matched = await store.workers.register(info, known);
+      if (matched.reply.kind === 'ok') {
+        links.open({ ref: { pool: info.pool, id: info.id, boot: info.boot, link: matched.reply.link }, address: info.address, contract: info.contract, slots: info.slots });
+      }
+      return matched;
+    });
+    switch (registered.kind) {
+      case 'superseded':
+        throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: a newer life of worker ${info.id} is registered: start with a new boot`, { field: 'boot' });
+      case 'family':
+        throw new MusterError(
+          'failed_precondition',
+          'WRONG_FAMILY',
+          `contract: the workers and jobs of pool ${info.pool} are ${registered.family}, this one is ${info.contract}: use another pool`,
+          { field: 'contract' },
+        );
+      case 'ok': {
+        const { link } = registered;
+        if (answer.busy) await matching.call(info.pool, () => store.workers.probed({ pool: info.pool, id: info.id, boot: info.boot, link }, 0, true, []));
+        return { boot: info.boot, link };
+      }
+    }
+  }
+
+  /** Two live workers under one id would share one worker's leases. */
+  async #refuseWhileOldLifeAnswers(before: WorkerRecord, info: WorkerInfo): Promise<void> {
+    const elsewhere = before.boot !== info.boot && before.address !== formatAddress(info.address);
+    const target = targetOf(before, before.link);
+    if (before.state === 'dead' || !elsewhere || !target) return;
+    try {
+      const { workerId } = await this.#options.probeOnce(target, this.#options.pingTimeoutMs);
+      if (workerId !== '' && workerId !== info.id) return;
+    } catch (error) {
+      if (error instanceof ProbeFailed) return;
+      throw error;
+    }
+    throw new MusterError('already_exists', 'WORKER_EXISTS', `id: worker ${info.id} answers at ${before.address}: stop it first, or use another id`, { field: 'id' });
+  }
+
+  async #reach(info: WorkerInfo): Promise<ProbeAnswer> {
+    const { probeOnce, pingTimeoutMs } = this.#options;
+    const { pool, id, boot, address, contract, slots } = info;
+    const at = formatAddress(address);
+    try {
+      const answer = await probeOnce({ ref: { pool, id, boot, link: '0' }, address, contract, slots }, pingTimeoutMs);
+      if (answer.workerId !== '' && answer.workerId !== id) {
+        throw new MusterError('failed_precondition', 'WRONG_WORKER', `id: who answers at ${at} calls itself ${answer.workerId}, not ${id}`, { field: 'id' });
+      }
+      return answer;
+    } catch (error) {
+      if (!(error instanceof ProbeFailed)) throw error;
+      throw new MusterError('failed_precondition', 'UNDIALABLE', `ip, port: this replica cannot reach a ${contract} worker at ${at}: ${error.message}`, {
+        field: 'ip',
+        retryAfterMs: 1000,
+        cause: error,
+      });
+    }
+  }
+}
+
+export function draining(): MusterError {
+  return unavailable('DRAINING', 'this replica is stopping: call again, another answers');
+}

@@ -1,0 +1,160 @@
+import { MusterError } from '../domain/errors.js';
+import type { Outcome, Verdict } from '../domain/job.js';
+import type { WorkerInfo, WorkerState } from '../domain/worker.js';
+import type { Finisher } from '../jobs/finisher.js';
+import type { Matching } from '../jobs/matching.js';
+import type { Store } from '../store/store.js';
+import type { Adopter, Checked } from './adopter.js';
+import type { FleetLinks } from './links.js';
+import type { CheckTarget } from './ports.js';
+import type { Prober } from './prober.js';
+import { draining, type Registrar, type Registration } from './registrar.js';
+
+export interface WorkerManagerOptions {
+  store: Store;
+  matching: Matching;
+  finisher: Finisher;
+  registrar: Registrar;
+  prober: Prober;
+  adopter: Adopter;
+  links: FleetLinks;
+}
+
+export interface ReportedResult {
+  jobId: string;
+  fence: string;
+  outcome: Outcome;
+}
+
+export interface Report {
+  pool: string;
+  worker: string;
+  boot: string;
+  results: ReportedResult[];
+  held: { jobId: string; fence: string; done: boolean; progress: Buffer }[] | undefined;
+}
+
+export interface Reported {
+  verdicts: Verdict[];
+  /** Of what the beat named: no longer the worker's. */
+  revoked: { jobId: string; fence: string }[];
+}
+
+/** The states that somebody may put a worker into; `busy` follows from what it holds. */
+export type SettableState = Exclude<WorkerState, 'busy'>;
+
+/** The roll of the fleet, as this replica keeps it: who is on it, over which links, and how they are. */
+export class WorkerManager {
+  readonly #options: WorkerManagerOptions;
+  #draining = false;
+
+  constructor(options: WorkerManagerOptions) {
+    this.#options = options;
+  }
+
+  get replica(): string {
+    return this.#options.store.home;
+  }
+
+  /** Links that this replica holds. */
+  get linkCount(): number {
+    return this.#options.links.size;
+  }
+
+  /** This replica is stopping: it takes no more workers. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /**
+   * Puts a dialed worker on the roll and opens the persistent link to it. `peerIp`: the address that the call came from.
+   * Resolves when it can be given jobs. Rejects with MusterError (see WorkerService.Register).
+   */
+  registerWorker(info: WorkerInfo, peerIp: string | undefined): Promise<Registration> {
+    if (this.#draining) return Promise.reject(draining());
+    return this.#options.registrar.register(info, peerIp);
+  }
+
+  /**
+   * `draining`: no more jobs. `free`: jobs again. `suspect`: none until it is heard again. `dead`: what it holds goes to others.
+   * Answers with the state after. Rejects with `not_found`.
+   */
+  async setWorkerState(pool: string, id: string, state: SettableState, reason: string): Promise<WorkerState> {
+    const { store, matching, links } = this.#options;
+    const [record] = await store.readWorkers(pool, [id]);
+    if (!record) throw noWorker(pool, id);
+    switch (state) {
+      case 'draining':
+      case 'free': {
+        const after = await matching.call(pool, () => store.workers.drain(pool, id, state === 'draining'));
+        if (after === undefined) throw noWorker(pool, id);
+        return after;
+      }
+      case 'suspect': {
+        await matching.call(pool, () => store.workers.suspect(record, 1, reason));
+        break;
+      }
+      case 'dead': {
+        const buried = await matching.call(pool, () => store.workers.bury({ pool, id, boot: '', link: '' }, 0, reason));
+        if (buried === 'unknown') throw noWorker(pool, id);
+        links.drop(record);
+        break;
+      }
+    }
+    const [after] = await store.readWorkers(pool, [id]);
+    return after?.state ?? 'dead';
+  }
+
+  /** Asks every worker of this replica that was not heard lately, and clears up what is unsettled. Answers how many were asked. */
+  checkHealthForAll(): Promise<number> {
+    return this.#options.prober.checkAll();
+  }
+
+  /** Tries to reach a worker of another home (see Adopter). */
+  check(target: CheckTarget): Promise<Checked> {
+    if (this.#draining) return Promise.reject(draining());
+    return this.#options.adopter.check(target);
+  }
+
+  /** Ends every connection to a worker. What was open on them breaks. */
+  closeGrpcAll(): void {
+    this.#options.links.closeAll();
+  }
+
+  /** A worker tells that it lives. */
+  async ping(pool: string, id: string, boot: string): Promise<{ healthy: boolean; reason: string }> {
+    const { known } = await this.#options.store.workers.workerBeat(pool, id, boot, []);
+    const reasons = { ok: '', unknown: 'not on the roll: register', dead: 'declared dead: register again', superseded: 'a newer boot is registered' };
+    return { healthy: known === 'ok', reason: reasons[known] };
+  }
+
+  /** Answers with how many jobs it still holds. */
+  async deregister(pool: string, id: string, boot: string, timeoutMs: number | undefined): Promise<number> {
+    const { store, matching, links } = this.#options;
+    const [record] = await store.readWorkers(pool, [id]);
+    const { status, held } = await matching.call(pool, () => store.workers.deregister(pool, id, boot, timeoutMs));
+    if (status === 'superseded') throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: another life of worker ${id} is registered`, { field: 'boot' });
+    if (status === 'unknown') throw noWorker(pool, id);
+    if (held === 0 && record) links.release(record);
+    return held;
+  }
+
+  /** Results and signs of life of a worker that reports by unary calls, at whichever replica. Rejects with `unavailable`: say it again. */
+  async report({ pool, worker, boot, results, held }: Report): Promise<Reported> {
+    const { store, finisher, links } = this.#options;
+    const link = links.get(pool, worker);
+    // Only its home may be given its next job in the same reply.
+    const epoch = link?.ref.boot === boot ? link.ref.link : '';
+    const finished = await Promise.all(
+      results.map(({ jobId, fence, outcome }) => finisher.finish({ pool, worker, boot, jobId, fence, link: epoch, outcome })),
+    );
+    const verdicts = finished.map(({ verdict }) => verdict);
+    if (held === undefined) return { verdicts, revoked: [] };
+    const { revoked } = await store.workers.workerBeat(pool, worker, boot, held);
+    return { verdicts, revoked: held.filter((_, i) => revoked[i]).map(({ jobId, fence }) => ({ jobId, fence })) };
+  }
+}
+
+function noWorker(pool: string, id: string): MusterError {
+  return new MusterError('not_found', 'NO_SUCH_WORKER', `the pool ${pool} has no worker ${id}`);
+}

@@ -1,0 +1,131 @@
+import { DelayedError, type Job, Queue, Worker } from 'bullmq';
+import type { Clock } from '../domain/clock.js';
+import { toError } from '../domain/errors.js';
+import type { CheckQueue, CheckTarget } from '../fleet/ports.js';
+import { runChecks } from './checks.js';
+
+export interface HealthScheduleOptions {
+  redisUrl: string;
+  /** Keys of BullMQ stand under it. */
+  prefix: string;
+  replica: string;
+  clock: Clock;
+  intervalMs: number;
+  /** A check that no other replica took by then is done by the home itself. */
+  takeMs: number;
+  concurrency: number;
+  /** Once a sweep in the whole cluster: hints every replica to look at its links. */
+  sweep: () => Promise<void>;
+  check: (target: CheckTarget) => Promise<unknown>;
+  onError: (error: unknown) => void;
+}
+
+interface CheckJob {
+  targets: CheckTarget[];
+  /** ms since 1970. */
+  askedAt: number;
+}
+
+const QUEUE = 'health';
+const SWEEP = 'sweep';
+const CHECK = 'check';
+/** How long a home waits before it looks again whether another replica took its check. */
+const YIELD_MS = 200;
+const UPSERT_INTERVALS = 3;
+const KEPT = 100;
+const CHECKS_AT_ONCE = 100;
+/** BullMQ storms against a full Redis: it stands still for so long at a time. */
+const FULL_PAUSE_MS = 5_000;
+
+/**
+ * Health across replicas, on BullMQ: a job scheduler makes one sweep an interval in the whole cluster, and check jobs are taken by
+ * whichever replica is free, but not (while there is another) by the home that asked.
+ */
+export class HealthSchedule implements CheckQueue {
+  readonly #options: HealthScheduleOptions;
+  readonly #queue: Queue;
+  readonly #worker: Worker;
+  readonly #stop = new AbortController();
+  #upserting: Promise<void> | undefined;
+  #full = false;
+
+  constructor(options: HealthScheduleOptions) {
+    this.#options = options;
+    const { redisUrl: url, prefix, concurrency, onError } = options;
+    const common = { prefix, connection: { url, enableOfflineQueue: false, retryStrategy: (times: number) => Math.min(50 * times, 500) } };
+    this.#queue = new Queue(QUEUE, { ...common, defaultJobOptions: { removeOnComplete: KEPT, removeOnFail: KEPT } });
+    this.#worker = new Worker(QUEUE, (job, token) => this.#work(job, token), {
+      prefix,
+      connection: { ...common.connection, maxRetriesPerRequest: null },
+      autorun: false,
+      concurrency,
+      lockDuration: 10_000,
+      stalledInterval: 5_000,
+      removeOnComplete: { count: KEPT },
+      removeOnFail: { count: KEPT },
+    });
+    this.#queue.on('error', (error) => this.#failed(error));
+    this.#worker.on('error', (error) => this.#failed(error));
+    this.#worker.on('failed', (_job, error) => onError(error));
+  }
+
+  start(): void {
+    // It ends when the worker is closed.
+    this.#worker.run().catch((error: unknown) => this.#options.onError(error));
+    this.#upserting ??= this.#upsertAgainAndAgain();
+  }
+
+  /** Takes no more; what runs ends first. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#upserting;
+    await Promise.allSettled([this.#worker.close(), this.#queue.close()]);
+  }
+
+  async request(targets: CheckTarget[]): Promise<void> {
+    const askedAt = this.#options.clock.now();
+    for (let i = 0; i < targets.length; i += CHECKS_AT_ONCE) {
+      const part = targets.slice(i, i + CHECKS_AT_ONCE);
+      await this.#queue.add(CHECK, { targets: part, askedAt } satisfies CheckJob, { attempts: 5, backoff: { type: 'fixed', delay: 500 } });
+    }
+  }
+
+  /** The scheduler goes with Redis' data: whoever lives puts it there again. Concurrent upserts make no second one. */
+  async #upsertAgainAndAgain(): Promise<void> {
+    const { clock, intervalMs, onError } = this.#options;
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      let pauseMs = UPSERT_INTERVALS * intervalMs;
+      try {
+        await this.#queue.upsertJobScheduler(SWEEP, { every: intervalMs }, { name: SWEEP, opts: { removeOnComplete: KEPT, removeOnFail: KEPT } });
+        if (this.#full) {
+          this.#full = false;
+          this.#worker.resume();
+        }
+      } catch (error) {
+        onError(error);
+        pauseMs = Math.min(pauseMs, FULL_PAUSE_MS);
+      }
+      await clock.sleep(pauseMs, signal);
+    }
+  }
+
+  async #work(job: Job, token: string | undefined): Promise<void> {
+    if (job.name === SWEEP) return this.#options.sweep();
+    const { targets, askedAt } = job.data as CheckJob;
+    const { replica, clock, takeMs } = this.#options;
+    const ours = targets.some(({ home }) => home === replica);
+    if (ours && clock.now() - askedAt < takeMs) {
+      await job.moveToDelayed(clock.now() + YIELD_MS, token);
+      throw new DelayedError();
+    }
+    await runChecks(targets, this.#options.check);
+  }
+
+  #failed(error: Error): void {
+    this.#options.onError(toError(error));
+    if (this.#full || !/^OOM|maxmemory/.test(error.message)) return;
+    this.#full = true;
+    this.#worker.pause(true).catch((thrown: unknown) => this.#options.onError(thrown));
+  }
+}

@@ -1,0 +1,121 @@
+import type { Clock } from '../domain/clock.js';
+import { type Assignment, Code, type Outcome } from '../domain/job.js';
+import type { Delivery, LeaseRef, Link } from '../domain/link.js';
+import type { WorkerRef } from '../domain/worker.js';
+import type { JobScripts } from '../store/scripts/jobs.js';
+import { PoolBatchers } from './batcher.js';
+import type { Finisher } from './finisher.js';
+import type { Matching } from './matching.js';
+import type { Attempt, Running } from './running.js';
+
+export interface DispatcherOptions {
+  jobs: JobScripts;
+  matching: Matching;
+  finisher: Finisher;
+  running: Running;
+  links: {
+    get(pool: string, id: string): Link | undefined;
+    /** The link on which the call for that lease is open; otherwise the worker's link. */
+    carrying(lease: LeaseRef): Link | undefined;
+  };
+  clock: Clock;
+  /** An assignment older than that is asked for again before it is sent. */
+  acceptAgeMs: number;
+  batchMax: number;
+  maxQueue: number;
+  /** The call of that attempt broke: ask the worker, and settle it. `outcome`: what to say of it if it proves lost. */
+  onDoubtful: (attempt: Attempt, outcome: Outcome) => void;
+  /** The worker was told to stop that attempt: ask it whether it has. */
+  onAborted: (attempt: LeaseRef) => void;
+  onError: (error: unknown) => void;
+}
+
+type Hinted = LeaseRef & { link: string };
+
+const ABORTED: Outcome = {
+  ok: false,
+  failure: { code: Code.CANCELLED, message: 'aborted by its replica', reason: 'aborted', retryable: true, details: Buffer.alloc(0) },
+};
+
+/** Sends assignments to workers, and reads what their calls come to. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #accepts: PoolBatchers<Hinted, boolean>;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    const { jobs, matching, batchMax, maxQueue } = options;
+    this.#accepts = new PoolBatchers((pool) => ({
+      run: (items) => matching.call(pool, () => jobs.accept(pool, items)),
+      sizeOf: () => 0,
+      maxItems: batchMax,
+      maxBytes: Number.POSITIVE_INFINITY,
+      maxQueue,
+    }));
+  }
+
+  /** Out of a script's reply. `calledAt`: monotonic ms at which the script was called. */
+  deliver(assignments: Assignment[], calledAt: number): void {
+    const { clock, acceptAgeMs } = this.#options;
+    const old = clock.monotonic() - calledAt > acceptAgeMs;
+    for (const assignment of assignments) {
+      if (this.#options.running.get(lease(assignment))) continue;
+      // The lease may have moved on while we did not look: a replica that was stopped for a while must not wake up and send it.
+      if (old) this.ask({ ...lease(assignment), link: assignment.link });
+      else this.#send(assignment);
+    }
+  }
+
+  /** A lease that may be ours: its assignment comes back through `deliver` if it is. */
+  ask(hinted: Hinted): void {
+    this.#accepts.add(hinted.pool, hinted).catch((error: unknown) => this.#options.onError(error));
+  }
+
+  /** The job was cancelled, or its lease taken away: the worker is told to stop it. */
+  async abort(lease: LeaseRef): Promise<void> {
+    const { links, running, onAborted } = this.#options;
+    await links.carrying(lease)?.abort(lease.jobId, lease.fence);
+    const attempt = running.get(lease);
+    if (attempt && attempt.phase !== 'calling' && attempt.phase !== 'finishing') running.remove(lease);
+    onAborted(lease);
+  }
+
+  /** What a call came to. */
+  delivered(lease: LeaseRef, ref: WorkerRef, delivery: Delivery): void {
+    const { finisher, running, onDoubtful } = this.#options;
+    const attempt = running.get(lease) ?? this.#track(lease, ref);
+    switch (delivery.kind) {
+      case 'result':
+        return finisher.settle(attempt, delivery.outcome);
+      case 'aborted':
+        return finisher.settle(attempt, ABORTED);
+      case 'accepted':
+        attempt.phase = 'accepted';
+        return;
+      case 'released':
+        return finisher.release(attempt, delivery.reason, delivery.blocked);
+      case 'unknown':
+        attempt.phase = 'doubtful';
+        return onDoubtful(attempt, delivery.outcome);
+    }
+  }
+
+  #send(assignment: Assignment): void {
+    const { links, finisher } = this.#options;
+    const link = links.get(assignment.pool, assignment.worker);
+    if (!link) return finisher.release(lease(assignment), 'its replica had no link to the worker', false);
+    this.#track(lease(assignment), link.ref);
+    link.assign(assignment);
+  }
+
+  #track(lease: LeaseRef, ref: WorkerRef): Attempt {
+    const { pool, worker, jobId, fence } = lease;
+    const attempt: Attempt = { pool, worker, jobId, fence, boot: ref.boot, link: ref.link, phase: 'calling', since: this.#options.clock.monotonic(), vouchedAt: 0 };
+    this.#options.running.add(attempt);
+    return attempt;
+  }
+}
+
+function lease({ pool, worker, jobId, fence }: Assignment): LeaseRef {
+  return { pool, worker, jobId, fence };
+}

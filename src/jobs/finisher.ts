@@ -1,0 +1,119 @@
+import type { Clock, Random } from '../domain/clock.js';
+import { MusterError } from '../domain/errors.js';
+import { isTerminal, type Outcome } from '../domain/job.js';
+import type { LeaseRef } from '../domain/link.js';
+import type { Finished, FinishItem, JobScripts } from '../store/scripts/jobs.js';
+import { PoolBatchers } from './batcher.js';
+import type { Matching } from './matching.js';
+import type { Attempt, Running } from './running.js';
+import type { Waiters } from './waiters.js';
+
+export interface FinisherOptions {
+  jobs: JobScripts;
+  matching: Matching;
+  running: Running;
+  waiters: Waiters;
+  clock: Clock;
+  random: Random;
+  batchMax: number;
+  batchBytes: number;
+  maxQueue: number;
+  /** May this replica be given further jobs? */
+  claims: () => boolean;
+  onError: (error: unknown) => void;
+}
+
+type Release = LeaseRef & { blocked: boolean; reason: string };
+
+const RETRY_MS = { first: 100, most: 2_000 };
+
+/**
+ * Ends attempts. What a worker said is kept until Redis has answered: a result is worth more than the memory it takes, and there are at
+ * most as many as there are slots on this replica's links.
+ */
+export class Finisher {
+  readonly #options: FinisherOptions;
+  readonly #finishes: PoolBatchers<FinishItem, Finished>;
+  readonly #releases: PoolBatchers<Release, boolean>;
+  #pending = 0;
+  #stopped = false;
+
+  constructor(options: FinisherOptions) {
+    this.#options = options;
+    const { jobs, matching, batchMax, batchBytes, maxQueue } = options;
+    this.#finishes = new PoolBatchers((pool) => ({
+      run: (items) => this.#finish(pool, items),
+      sizeOf: ({ outcome }) => (outcome.ok ? outcome.output.length : 0),
+      maxItems: batchMax,
+      maxBytes: batchBytes,
+      maxQueue,
+    }));
+    this.#releases = new PoolBatchers((pool) => ({
+      run: (items) => matching.call(pool, () => jobs.release(pool, items)),
+      sizeOf: () => 0,
+      maxItems: batchMax,
+      maxBytes: batchBytes,
+      maxQueue,
+    }));
+  }
+
+  /** Results that Redis has not answered yet. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /** Gives up what is pending: leases will run out. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** One result, once: for a worker that keeps it until it is settled. Rejects with MusterError. */
+  finish(item: FinishItem): Promise<Finished> {
+    return this.#finishes.add(item.pool, item);
+  }
+
+  /** The result of an attempt on one of our links, until Redis has answered. */
+  settle(attempt: Attempt, outcome: Outcome): void {
+    attempt.phase = 'finishing';
+    const { pool, worker, jobId, fence, boot, link } = attempt;
+    void this.#untilAnswered(() => this.finish({ pool, worker, jobId, fence, boot, link, outcome })).then(() => this.#options.running.remove(attempt));
+  }
+
+  /** The attempt never began. */
+  release(lease: LeaseRef, reason: string, blocked: boolean): void {
+    const { pool, worker, jobId, fence } = lease;
+    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, blocked, reason })).then(() => this.#options.running.remove(lease));
+  }
+
+  async #untilAnswered(call: () => Promise<unknown>): Promise<void> {
+    this.#pending++;
+    const { clock, random, onError } = this.#options;
+    for (let waitMs = RETRY_MS.first; !this.#stopped; waitMs = Math.min(2 * waitMs, RETRY_MS.most)) {
+      try {
+        await call();
+        break;
+      } catch (error) {
+        onError(error);
+        // Whatever else Redis says of it, it will say again: the lease runs out.
+        if (!(error instanceof MusterError) || (error.code !== 'unavailable' && error.code !== 'resource_exhausted')) break;
+        await clock.sleep(waitMs * (0.5 + random()));
+      }
+    }
+    this.#pending--;
+  }
+
+  async #finish(pool: string, items: FinishItem[]): Promise<Finished[]> {
+    const { jobs, matching, waiters, claims } = this.#options;
+    const finished = await matching.call(pool, () => jobs.finish(pool, items, claims()));
+    items.forEach((item, i) => {
+      const end = finished[i];
+      if (end === undefined || end.state === '' || !isTerminal(end.state)) return;
+      // Somebody else's script may have ended it otherwise than by this result: then what stands in Redis counts.
+      if (end.verdict !== 'accepted') return waiters.look(pool, item.jobId);
+      const { outcome, worker } = item;
+      const result = outcome.ok ? { output: outcome.output } : { failure: outcome.failure };
+      waiters.ended(pool, item.jobId, { state: end.state, attempt: end.attempt, worker, startedAt: end.startedAt, finishedAt: end.at, ...result });
+    });
+    return finished;
+  }
+}

@@ -1,0 +1,169 @@
+import { MusterError } from '../domain/errors.js';
+import { isTerminal, type JobRecord, type JobSpec, type JobState } from '../domain/job.js';
+import { indexesOf } from '../store/read-jobs.js';
+import type { Store } from '../store/store.js';
+import type { Matching } from './matching.js';
+import type { Accepted, Submitter } from './submit.js';
+import type { Ended, Waiters } from './waiters.js';
+
+export interface JobsOptions {
+  store: Store;
+  matching: Matching;
+  submitter: Submitter;
+  waiters: Waiters;
+}
+
+export interface JobPage {
+  jobs: JobRecord[];
+  /** Empty: that was the last page. */
+  next: string;
+}
+
+const LISTED: JobState[] = ['running', 'waiting', 'scheduled', 'failed', 'succeeded'];
+const BULK = 200;
+
+/** What clients ask of jobs. All rejections are MusterErrors. */
+export class Jobs {
+  readonly #options: JobsOptions;
+
+  constructor(options: JobsOptions) {
+    this.#options = options;
+  }
+
+  submit(spec: JobSpec): Promise<Accepted> {
+    return this.#options.submitter.submit({ spec, wait: false });
+  }
+
+  /**
+   * Submits and waits for the end. Resolves with the job as it is when it ended, or when `signal` aborts first.
+   * Rejects as `submit` does; what was submitted stays so.
+   */
+  async run(spec: JobSpec, signal: AbortSignal): Promise<JobRecord> {
+    const { submitter, waiters } = this.#options;
+    const over = new AbortController();
+    // Listening begins before the job can end: its end may be known before its submission is answered.
+    const ended = waiters.wait(spec.pool, spec.id, AbortSignal.any([signal, over.signal]));
+    try {
+      const accepted = await submitter.submit({ spec, wait: true });
+      if (!accepted.created && isTerminal(accepted.state)) return await this.get(spec.pool, spec.id);
+      return await this.#read(spec.pool, spec.id, await ended, { spec, createdAt: accepted.created ? accepted.createdAt : 0 });
+    } finally {
+      over.abort();
+    }
+  }
+
+  /** Resolves with the job as it is when it ended, or when `signal` aborts first. Rejects with `not_found`. */
+  async wait(pool: string, id: string, signal: AbortSignal): Promise<JobRecord> {
+    const { store, waiters } = this.#options;
+    await store.enter(pool);
+    const over = new AbortController();
+    const ended = waiters.wait(pool, id, AbortSignal.any([signal, over.signal]));
+    try {
+      const [state] = await store.jobs.watch(pool, [id]);
+      if (state === undefined) throw notFound(pool, id);
+      if (isTerminal(state)) return await this.get(pool, id);
+      return await this.#read(pool, id, await ended, undefined);
+    } finally {
+      over.abort();
+    }
+  }
+
+  async get(pool: string, id: string): Promise<JobRecord> {
+    const [record] = await this.#options.store.readJobs(pool, [id], { bodies: true });
+    if (!record) throw notFound(pool, id);
+    if (record.state === 'waiting') record.waitingReason = await this.#whyItWaits(pool);
+    return record;
+  }
+
+  /** The state of the job before: whatever was not terminal is cancelled now. Answers with the job after. */
+  async cancel(pool: string, id: string): Promise<JobRecord> {
+    const [before] = await this.#options.store.jobs.cancel(pool, [id]);
+    if (before === undefined) throw notFound(pool, id);
+    return this.get(pool, id);
+  }
+
+  async retry(pool: string, id: string): Promise<JobRecord> {
+    const { store, matching } = this.#options;
+    const [answer] = await matching.call(pool, () => store.jobs.retry(pool, [{ id }]));
+    if (answer === 'unknown') throw notFound(pool, id);
+    if (answer === 'not_buried') throw new MusterError('failed_precondition', 'NOT_BURIED', `job ${id} is not a dead letter: only failed jobs can be retried`);
+    return this.get(pool, id);
+  }
+
+  /** One page; `token` from the page before. Without payloads and outputs. */
+  async list(pool: string, state: JobState | undefined, size: number, token: string): Promise<JobPage> {
+    const { store } = this.#options;
+    const indexes = (state ? [state] : LISTED).flatMap((one) => indexesOf(pool, one));
+    const jobs: JobRecord[] = [];
+    let { index, offset } = readToken(token);
+    while (jobs.length < size && index < indexes.length) {
+      const at = indexes[index];
+      if (!at) break;
+      const want = size - jobs.length;
+      const ids = (await store.readJobIndex(at, offset, want)).filter((id) => !id.startsWith('!') && !id.startsWith('@'));
+      const records = await store.readJobs(pool, ids, { bodies: false });
+      for (const record of records) if (record && (state === undefined || record.state === state)) jobs.push(record);
+      if (ids.length < want) {
+        index++;
+        offset = 0;
+      } else offset += want;
+    }
+    return { jobs, next: index < indexes.length ? `${index}.${offset}` : '' };
+  }
+
+  async pause(pool: string, on: boolean): Promise<void> {
+    const { store, matching } = this.#options;
+    await store.enter(pool);
+    await matching.call(pool, () => store.jobs.pause(pool, on));
+  }
+
+  /** A bounded part of the work: call until done. */
+  async purge(pool: string, scope: 'queued' | 'buried'): Promise<{ purged: number; done: boolean }> {
+    const purged = await this.#options.store.jobs.purge(pool, scope, BULK);
+    return { purged, done: purged < BULK };
+  }
+
+  /** A bounded part of the work: call until done. */
+  async retryBuried(pool: string): Promise<{ retried: number; done: boolean }> {
+    const { store, matching } = this.#options;
+    const [index] = indexesOf(pool, 'failed');
+    if (!index) return { retried: 0, done: true };
+    const ids = await store.readJobIndex(index, 0, BULK);
+    if (ids.length === 0) return { retried: 0, done: true };
+    const answers = await matching.call(pool, () =>
+      store.jobs.retry(
+        pool,
+        ids.map((id) => ({ id })),
+      ),
+    );
+    return { retried: answers.filter((answer) => answer === 'retried').length, done: ids.length < BULK };
+  }
+
+  async #read(pool: string, id: string, ended: Ended | undefined, ours: { spec: JobSpec; createdAt: number } | undefined): Promise<JobRecord> {
+    if (ended?.kind === 'record') return ended.record;
+    // The job was submitted by this call and ended by this replica: nothing about it needs to be read. As in Redis, only a dead letter
+    // keeps its payload.
+    if (ended?.kind === 'end' && ours && ours.createdAt > 0) {
+      const spec = ended.end.state === 'failed' ? ours.spec : { ...ours.spec, payload: Buffer.alloc(0) };
+      return { spec, createdAt: ours.createdAt, handovers: 0, nextAt: 0, waitingReason: '', progress: Buffer.alloc(0), ...ended.end };
+    }
+    return this.get(pool, id);
+  }
+
+  async #whyItWaits(pool: string): Promise<string> {
+    const [state] = await this.#options.store.readPools([pool]);
+    if (state?.paused) return 'pool_paused';
+    return state?.workers === 0 ? 'no_worker' : 'no_free_worker';
+  }
+}
+
+function notFound(pool: string, id: string): MusterError {
+  return new MusterError('not_found', 'NO_SUCH_JOB', `the pool ${pool} has no job ${id}: it was never submitted, or its retention has passed`);
+}
+
+function readToken(token: string): { index: number; offset: number } {
+  if (token === '') return { index: 0, offset: 0 };
+  const match = token.match(/^(\d{1,2})\.(\d{1,9})$/);
+  if (!match) throw new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
+  return { index: Number(match[1]), offset: Number(match[2]) };
+}

@@ -1,0 +1,82 @@
+import type { Clock } from '../domain/clock.js';
+import { MusterError } from '../domain/errors.js';
+import type { Assignment } from '../domain/job.js';
+import type { Matched } from '../store/parse.js';
+import type { JobScripts } from '../store/scripts/jobs.js';
+
+export interface MatchingOptions {
+  jobs: JobScripts;
+  clock: Clock;
+  /** Assignments for workers of this replica. `calledAt`: monotonic ms at which the script was called, from which they age. */
+  deliver: (assignments: Assignment[], calledAt: number) => void;
+  /** An undelivered lease of ours may be found by `mine` for so long after its script ran. */
+  deliveryMs: number;
+  onError: (error: unknown) => void;
+}
+
+const PAGE = 500;
+
+/**
+ * What every script call that may match has in common: its assignments go out, what it left over is matched on, and when its reply did
+ * not come the pool is in doubt: it may have given us leases that we do not know of.
+ */
+export class Matching {
+  readonly #options: MatchingOptions;
+  readonly #pumping = new Set<string>();
+  /** Pool → monotonic ms until which leases may turn up that nobody told us of. */
+  readonly #doubts = new Map<string, number>();
+
+  constructor(options: MatchingOptions) {
+    this.#options = options;
+  }
+
+  async call<T>(pool: string, run: () => Promise<Matched<T>>): Promise<T> {
+    const calledAt = this.#options.clock.monotonic();
+    try {
+      const { reply, assignments, more } = await run();
+      if (assignments.length > 0) this.#options.deliver(assignments, calledAt);
+      if (more) void this.#pump(pool);
+      return reply;
+    } catch (error) {
+      if (error instanceof MusterError && error.reason === 'REDIS_UNKNOWN') this.doubt(pool);
+      throw error;
+    }
+  }
+
+  /** Hints or replies of that pool may be missing. A call that timed out may even run later, when Redis goes on. */
+  doubt(pool: string): void {
+    this.#doubts.set(pool, this.#options.clock.monotonic() + this.#options.deliveryMs);
+  }
+
+  /** Asks for the leases that nobody told us of, where there may be any. Called on a timer. */
+  async recover(): Promise<void> {
+    for (const [pool, until] of [...this.#doubts]) {
+      try {
+        for (let offset = 0; offset >= 0; ) offset = await this.call(pool, () => this.#options.jobs.mine(pool, offset, PAGE));
+        if (this.#options.clock.monotonic() > until) this.#doubts.delete(pool);
+      } catch (error) {
+        this.#options.onError(error);
+      }
+    }
+  }
+
+  /** A script stopped at its bound: go on where it stopped. One at a time, a pool. */
+  async #pump(pool: string): Promise<void> {
+    if (this.#pumping.has(pool)) return;
+    this.#pumping.add(pool);
+    try {
+      for (let more = true; more; ) {
+        const calledAt = this.#options.clock.monotonic();
+        const matched = await this.#options.jobs.match(pool);
+        if (matched.assignments.length > 0) this.#options.deliver(matched.assignments, calledAt);
+        more = matched.more;
+      }
+    } catch (error) {
+      // The next script of the pool, at the latest the next tick, goes on.
+      if (error instanceof MusterError && error.reason === 'REDIS_UNKNOWN') this.doubt(pool);
+      this.#options.onError(error);
+    } finally {
+      this.#pumping.delete(pool);
+    }
+  }
+}

@@ -1,0 +1,63 @@
+import type { LeaseRef } from '../domain/link.js';
+
+/**
+ * Where an attempt on one of this replica's links stands.
+ *
+ * `calling`: its call is open. `accepted`: the worker has it and reports later. `foreign`: the home before us delivered it, and the worker
+ * cannot be asked for it again. `doubtful`: its call broke; the worker is being asked. `finishing`: its result is on its way to Redis.
+ */
+export type Phase = 'calling' | 'accepted' | 'foreign' | 'doubtful' | 'finishing';
+
+export interface Attempt extends LeaseRef {
+  boot: string;
+  link: string;
+  phase: Phase;
+  /** Monotonic ms. */
+  since: number;
+  /** Monotonic ms when Redis was last told that it runs; 0: never. */
+  vouchedAt: number;
+}
+
+/** What runs on this replica's links: a cache of leases. Redis holds the truth; a beat compares the two. */
+export class Running {
+  readonly #attempts = new Map<string, Attempt>();
+  readonly #ofWorker = new Map<string, Set<Attempt>>();
+
+  get size(): number {
+    return this.#attempts.size;
+  }
+
+  get(lease: LeaseRef): Attempt | undefined {
+    return this.#attempts.get(key(lease));
+  }
+
+  add(attempt: Attempt): void {
+    this.#attempts.set(key(attempt), attempt);
+    const worker = `${attempt.pool} ${attempt.worker}`;
+    const there = this.#ofWorker.get(worker);
+    if (there) there.add(attempt);
+    else this.#ofWorker.set(worker, new Set([attempt]));
+  }
+
+  remove(lease: LeaseRef): void {
+    const attempt = this.get(lease);
+    if (!attempt) return;
+    this.#attempts.delete(key(lease));
+    const worker = `${lease.pool} ${lease.worker}`;
+    const there = this.#ofWorker.get(worker);
+    there?.delete(attempt);
+    if (there?.size === 0) this.#ofWorker.delete(worker);
+  }
+
+  ofWorker(pool: string, worker: string): Attempt[] {
+    return [...(this.#ofWorker.get(`${pool} ${worker}`) ?? [])];
+  }
+
+  all(): IterableIterator<Attempt> {
+    return this.#attempts.values();
+  }
+}
+
+function key({ pool, jobId, fence }: LeaseRef): string {
+  return `${pool} ${jobId} ${fence}`;
+}

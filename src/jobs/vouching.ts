@@ -1,0 +1,121 @@
+import type { Clock } from '../domain/clock.js';
+import type { LeaseRef, Link } from '../domain/link.js';
+import type { BeatAnswer, BeatItem, WorkerScripts } from '../store/scripts/workers.js';
+import type { Matching } from './matching.js';
+import type { Attempt, Running } from './running.js';
+
+export interface VouchingOptions {
+  workers: WorkerScripts;
+  matching: Matching;
+  running: Running;
+  links: { all(): Iterable<Link> };
+  clock: Clock;
+  confirmMs: number;
+  beatMs: number;
+  homeBeatMs: number;
+  /** A worker's sign of life is passed on at most that often. */
+  signMs: number;
+  /** The lease is no longer ours to keep. */
+  onGone: (lease: LeaseRef) => void;
+  /** Another replica is the worker's home, or it is dead: our link to it is of no more use. */
+  onNotHome: (link: Link) => void;
+  onError: (error: unknown) => void;
+}
+
+interface Vouch {
+  item: BeatItem;
+  attempt?: Attempt;
+  link?: Link;
+}
+
+const CHUNK = 500;
+
+/**
+ * What this replica tells Redis on its own account: that it lives, that its workers were heard, and that jobs still run. A job that ends
+ * within CONFIRM_MS is never vouched for, so that short jobs cost nothing here.
+ */
+export class Vouching {
+  readonly #options: VouchingOptions;
+  /** Pool → monotonic ms of the last beat. */
+  readonly #beats = new Map<string, number>();
+  /** Link → the sign of life that was passed on last. */
+  readonly #signs = new WeakMap<Link, number>();
+  #leaving = false;
+
+  constructor(options: VouchingOptions) {
+    this.#options = options;
+  }
+
+  /** Called every CONFIRM_MS at the least. Answers how many items were said. */
+  async runOnce(): Promise<number> {
+    const said = await Promise.all([...this.#due()].map(([pool, vouches]) => this.#say(pool, vouches)));
+    return said.reduce((sum, n) => sum + n, 0);
+  }
+
+  /** This replica is no home from now on: others take its workers. Each lease is kept for a last time. */
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    const pools = new Map<string, Vouch[]>();
+    for (const { ref } of this.#options.links.all()) pools.set(ref.pool, []);
+    for (const attempt of this.#options.running.all()) pools.get(attempt.pool)?.push(leaseOf(attempt));
+    await Promise.all([...pools].map(([pool, vouches]) => this.#say(pool, vouches)));
+  }
+
+  #due(): Map<string, Vouch[]> {
+    const { clock, links, running, confirmMs, beatMs, homeBeatMs, signMs } = this.#options;
+    const now = clock.monotonic();
+    const due = new Map<string, Vouch[]>();
+    const of = (pool: string) => {
+      const there = due.get(pool) ?? [];
+      due.set(pool, there);
+      return there;
+    };
+    for (const link of links.all()) {
+      const { pool, id } = link.ref;
+      if (now - (this.#beats.get(pool) ?? Number.NEGATIVE_INFINITY) >= homeBeatMs) of(pool);
+      const passedOn = this.#signs.get(link) ?? Number.NEGATIVE_INFINITY;
+      if (link.heardAt < 0 || link.heardAt - passedOn < signMs) continue;
+      this.#signs.set(link, link.heardAt);
+      of(pool).push({ item: { worker: id, link: link.ref.link, ageMs: now - link.heardAt }, link });
+    }
+    for (const attempt of running.all()) {
+      const since = attempt.vouchedAt === 0 ? attempt.since : attempt.vouchedAt;
+      if (now - since >= (attempt.vouchedAt === 0 ? confirmMs : beatMs)) of(attempt.pool).push(leaseOf(attempt));
+    }
+    return due;
+  }
+
+  async #say(pool: string, vouches: Vouch[]): Promise<number> {
+    const { clock, workers, matching, onError } = this.#options;
+    for (let i = 0; i === 0 || i < vouches.length; i += CHUNK) {
+      const chunk = vouches.slice(i, i + CHUNK);
+      const now = clock.monotonic();
+      try {
+        const items = chunk.map(({ item }) => item);
+        const answers = await matching.call(pool, () => workers.beat(pool, items, this.#leaving));
+        this.#beats.set(pool, now);
+        chunk.forEach((vouch, j) => {
+          this.#read(vouch, answers[j] ?? 'ok', now);
+        });
+      } catch (error) {
+        onError(error);
+      }
+    }
+    return vouches.length;
+  }
+
+  #read({ attempt, link }: Vouch, answer: BeatAnswer, now: number): void {
+    if (attempt) {
+      attempt.vouchedAt = now;
+      // A result that is on its way gets its verdict by itself.
+      if ((answer === 'gone' || answer === 'cancelled') && attempt.phase !== 'finishing') this.#options.onGone(attempt);
+    } else if (link && (answer === 'not_home' || answer === 'gone')) {
+      this.#options.onNotHome(link);
+    }
+  }
+}
+
+function leaseOf(attempt: Attempt): Vouch {
+  const { worker, link, jobId, fence } = attempt;
+  return { item: { worker, link, lease: { jobId, fence } }, attempt };
+}

@@ -1,0 +1,145 @@
+import type { Clock } from '../domain/clock.js';
+import { MusterError } from '../domain/errors.js';
+import { isTerminal, type JobRecord } from '../domain/job.js';
+
+/** How a job ended, as far as the replica that ended it knows without reading: all but what was submitted. */
+export type End = Pick<JobRecord, 'state' | 'attempt' | 'worker' | 'startedAt' | 'finishedAt' | 'output' | 'failure'>;
+export type Ended = { kind: 'end'; end: End } | { kind: 'record'; record: JobRecord } | { kind: 'gone' };
+
+interface Waiter {
+  pool: string;
+  id: string;
+  readAt: number;
+  resolve: (ended: Ended) => void;
+}
+
+export interface WaitersOptions {
+  read: (pool: string, ids: string[]) => Promise<(JobRecord | undefined)[]>;
+  clock: Clock;
+  rereadMs: number;
+  maxWaiters: number;
+  onError: (error: unknown) => void;
+}
+
+const READ_AT_ONCE = 64;
+
+/**
+ * Who waits here for which job. Three ways to learn of an end: this replica ended it; a hint came; or a reading, at the latest every
+ * WAIT_REREAD_MS, so that no lost hint makes anybody wait for ever.
+ */
+export class Waiters {
+  readonly #options: WaitersOptions;
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  readonly #due = new Map<string, { pool: string; id: string }>();
+  #count = 0;
+  #reading = false;
+
+  constructor(options: WaitersOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#count;
+  }
+
+  /**
+   * Resolves with the end of the job, or undefined when `signal` aborts first. Register it before the job can end.
+   * Rejects with `resource_exhausted` TOO_MANY_WAITERS.
+   */
+  wait(pool: string, id: string, signal: AbortSignal): Promise<Ended | undefined> {
+    if (this.#count >= this.#options.maxWaiters) {
+      const full = new MusterError('resource_exhausted', 'TOO_MANY_WAITERS', 'as many calls wait at this replica as may: try again, or wait less', { retryAfterMs: 1000 });
+      return Promise.reject(full);
+    }
+    return new Promise((resolve) => {
+      if (signal.aborted) return resolve(undefined);
+      const waiter: Waiter = { pool, id, readAt: this.#options.clock.monotonic(), resolve: (ended) => settle(ended) };
+      const settle = (ended: Ended | undefined) => {
+        signal.removeEventListener('abort', abort);
+        this.#remove(waiter);
+        resolve(ended);
+      };
+      const abort = () => settle(undefined);
+      signal.addEventListener('abort', abort, { once: true });
+      this.#add(waiter);
+    });
+  }
+
+  /** This replica's finish ended it. */
+  ended(pool: string, id: string, end: End): void {
+    this.#settle(pool, id, { kind: 'end', end });
+  }
+
+  /** Somebody else's script ended it, or may have. */
+  look(pool: string, id: string): void {
+    const key = `${pool} ${id}`;
+    if (!this.#waiters.has(key)) return;
+    this.#due.set(key, { pool, id });
+    void this.#readDue();
+  }
+
+  /** Whoever was not told for long enough reads again. Called on a timer. */
+  lookAtStale(): void {
+    const now = this.#options.clock.monotonic();
+    for (const waiters of this.#waiters.values()) {
+      for (const waiter of waiters) {
+        if (now - waiter.readAt < this.#options.rereadMs) continue;
+        waiter.readAt = now;
+        this.look(waiter.pool, waiter.id);
+      }
+    }
+  }
+
+  /** One reading at a time; what becomes due meanwhile goes with the next. */
+  async #readDue(): Promise<void> {
+    if (this.#reading) return;
+    this.#reading = true;
+    while (this.#due.size > 0) {
+      const [first] = this.#due.values();
+      if (!first) break;
+      const ids: string[] = [];
+      for (const [key, { pool, id }] of this.#due) {
+        if (pool !== first.pool) continue;
+        ids.push(id);
+        this.#due.delete(key);
+        if (ids.length === READ_AT_ONCE) break;
+      }
+      await this.#read(first.pool, ids);
+    }
+    this.#reading = false;
+  }
+
+  async #read(pool: string, ids: string[]): Promise<void> {
+    try {
+      const records = await this.#options.read(pool, ids);
+      ids.forEach((id, i) => {
+        const record = records[i];
+        if (!record) this.#settle(pool, id, { kind: 'gone' });
+        else if (isTerminal(record.state)) this.#settle(pool, id, { kind: 'record', record });
+      });
+    } catch (error) {
+      // They read again in WAIT_REREAD_MS.
+      this.#options.onError(error);
+    }
+  }
+
+  #settle(pool: string, id: string, ended: Ended): void {
+    for (const waiter of [...(this.#waiters.get(`${pool} ${id}`) ?? [])]) waiter.resolve(ended);
+  }
+
+  #add(waiter: Waiter): void {
+    const key = `${waiter.pool} ${waiter.id}`;
+    const there = this.#waiters.get(key);
+    if (there) there.add(waiter);
+    else this.#waiters.set(key, new Set([waiter]));
+    this.#count++;
+  }
+
+  #remove(waiter: Waiter): void {
+    const key = `${waiter.pool} ${waiter.id}`;
+    const there = this.#waiters.get(key);
+    if (!there?.delete(waiter)) return;
+    this.#count--;
+    if (there.size === 0) this.#waiters.delete(key);
+  }
+}

@@ -1,0 +1,147 @@
+import type { Config } from '../config.js';
+import type { Clock, Random } from '../domain/clock.js';
+import type { DialTarget, LeaseRef, LinkEvents } from '../domain/link.js';
+import { Adopter } from '../fleet/adopter.js';
+import { SelfJudgement } from '../fleet/judgement.js';
+import { FleetLinks } from '../fleet/links.js';
+import type { CheckQueue } from '../fleet/ports.js';
+import { Prober } from '../fleet/prober.js';
+import { FleetQueries } from '../fleet/queries.js';
+import { Registrar } from '../fleet/registrar.js';
+import { WorkerManager } from '../fleet/worker-manager.js';
+import { Dispatcher } from '../jobs/dispatcher.js';
+import { Finisher } from '../jobs/finisher.js';
+import { Jobs } from '../jobs/jobs.js';
+import { Matching } from '../jobs/matching.js';
+import { Running } from '../jobs/running.js';
+import { Submitter } from '../jobs/submit.js';
+import { Ticker } from '../jobs/ticker.js';
+import { Vouching } from '../jobs/vouching.js';
+import { Waiters } from '../jobs/waiters.js';
+import { DialPolicy } from '../links/address-policy.js';
+import { GrpcDialer, probeOnce } from '../links/dialer.js';
+import { LinkTable } from '../links/table.js';
+import type { Store } from '../store/store.js';
+
+export interface CoreOptions {
+  config: Config;
+  store: Store;
+  clock: Clock;
+  random: Random;
+  checks: CheckQueue;
+  /** This replica is stopping: it takes no new work for its workers, and what breaks now breaks because of it. */
+  stopping: () => boolean;
+  onError: (error: unknown) => void;
+}
+
+/** Jobs and fleet of one replica, wired together; no server, no BullMQ. */
+export function createCore({ config, store, clock, random, checks, stopping, onError }: CoreOptions) {
+  const running = new Running();
+  const judgement = new SelfJudgement(store, config.LOOP_LAG_MAX_MS);
+  const waiters = new Waiters({
+    read: (pool, ids) => store.readJobs(pool, ids, { bodies: true }),
+    clock,
+    rereadMs: config.WAIT_REREAD_MS,
+    maxWaiters: config.MAX_WAITERS,
+    onError,
+  });
+
+  const policy = new DialPolicy({ insecure: config.INSECURE, allow: config.DIAL_ALLOW });
+  const dialer = new GrpcDialer({
+    clock,
+    maxResultBytes: config.MAX_RESULT_BYTES,
+    maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
+    pingTimeoutMs: config.PING_TIMEOUT_MS,
+    policy,
+  });
+  const probe = (target: DialTarget, timeoutMs: number) => probeOnce(target, timeoutMs, dialer);
+  const events: LinkEvents = {
+    delivered: (lease, ref, delivery) => {
+      if (!(stopping() && delivery.kind === 'unknown')) dispatcher.delivered(lease, ref, delivery);
+    },
+    heard: () => undefined,
+  };
+  const links = new FleetLinks({ table: new LinkTable(config.MAX_LINKS), dialer, events, running });
+
+  const matching = new Matching({
+    jobs: store.jobs,
+    clock,
+    deliver: (assignments, calledAt) => dispatcher.deliver(assignments, calledAt),
+    deliveryMs: config.DELIVERY_MS,
+    onError,
+  });
+  const batches = { batchMax: config.BATCH_MAX, batchBytes: config.BATCH_BYTES, maxQueue: config.BATCH_QUEUE };
+  const finisher = new Finisher({ jobs: store.jobs, matching, running, waiters, clock, random, ...batches, claims: () => !stopping(), onError });
+  const ofWorker = (lease: LeaseRef) => links.get(lease.pool, lease.worker);
+  const dispatcher = new Dispatcher({
+    jobs: store.jobs,
+    matching,
+    finisher,
+    running,
+    links,
+    clock,
+    acceptAgeMs: config.ACCEPT_AGE_MS,
+    ...batches,
+    onDoubtful: (attempt, outcome) => void prober.resolveDoubt(attempt, outcome),
+    onAborted: (lease) => {
+      const link = ofWorker(lease);
+      if (link && link.contract !== 'METHOD') void prober.probe(link);
+    },
+    onError,
+  });
+  const prober = new Prober({
+    store,
+    matching,
+    finisher,
+    running,
+    links,
+    clock,
+    random,
+    checks,
+    judgement,
+    intervalMs: config.HEALTH_INTERVAL_MS,
+    timeoutMs: config.PING_TIMEOUT_MS,
+    misses: config.PING_MISSES,
+    concurrency: config.PROBE_CONCURRENCY,
+    rejoin: (lease) => {
+      running.remove(lease);
+      dispatcher.ask({ ...lease, link: '' });
+    },
+    onError,
+  });
+  const common = { store, matching, links, clock, probeOnce: probe };
+  const adopter = new Adopter({ ...common, running, checks, judgement, timeoutMs: config.PING_TIMEOUT_MS, onError });
+  const registrar = new Registrar({ ...common, policy, pingTimeoutMs: config.PING_TIMEOUT_MS, maxLinks: config.MAX_LINKS });
+  const manager = new WorkerManager({ store, matching, finisher, registrar, prober, adopter, links });
+
+  const vouching = new Vouching({
+    workers: store.workers,
+    matching,
+    running,
+    links,
+    clock,
+    confirmMs: config.CONFIRM_MS,
+    beatMs: config.BEAT_MS,
+    homeBeatMs: config.HOME_BEAT_MS,
+    signMs: config.HEALTH_INTERVAL_MS / 2,
+    onGone: (lease) => void dispatcher.abort(lease),
+    onNotHome: (link) => links.release(link.ref),
+    onError,
+  });
+  const ticker = new Ticker({
+    store,
+    matching,
+    clock,
+    random,
+    tickMs: config.TICK_MS,
+    finishedKept: config.FINISHED_KEPT,
+    buriedKept: config.BURIED_KEPT,
+    onDeadHomes: (pool, homes) => adopter.onDeadHomes(pool, homes),
+    onError,
+  });
+  const submitter = new Submitter({ jobs: store.jobs, matching, enter: (pool) => store.enter(pool), maxWaiting: config.MAX_WAITING, ...batches });
+  const jobs = new Jobs({ store, matching, submitter, waiters });
+  return { manager, jobs, queries: new FleetQueries(store), matching, dispatcher, finisher, waiters, links, vouching, ticker, judgement };
+}
+
+export type Core = ReturnType<typeof createCore>;

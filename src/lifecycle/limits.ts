@@ -1,0 +1,28 @@
+import type { Config } from '../config.js';
+import type { ScriptLimits } from '../store/runner.js';
+
+/** Pairs and discarded entries that one script call handles. */
+const MATCH_BOUND = 64;
+/** Up to that length taking an entry out of a list is cheaper than remembering that it is dead. */
+const EXACT_LIST = 4096;
+
+/** The configuration's part in the scripts. */
+export function scriptLimits(config: Config): ScriptLimits {
+  const { DELIVERY_MS, LEASE_MS, HOME_TTL_MS, TICK_STALE_MS, OUTAGE_GRACE_MS, QUARANTINE_MAX_MS, HANDOVER_BACKOFF_MS } = config;
+  const { BURIED_RETENTION_MS, FORGET_MS, MAX_HANDOVERS, EVENTS_KEPT } = config;
+  return {
+    DELIVERY_MS,
+    LEASE_MS,
+    HOME_TTL_MS,
+    TICK_STALE_MS,
+    OUTAGE_GRACE_MS,
+    QUARANTINE_MAX_MS,
+    HANDOVER_BACKOFF_MS,
+    BURIED_RETENTION_MS,
+    FORGET_MS,
+    MAX_HANDOVERS,
+    EVENTS_KEPT,
+    MATCH_BOUND,
+    EXACT_LIST,
+  };
+}

@@ -1,0 +1,37 @@
+import { type Logger, pino } from 'pino';
+import type { Config } from '../config.js';
+import type { Clock } from '../domain/clock.js';
+import { MusterError, toError } from '../domain/errors.js';
+
+export type { Logger };
+
+/** JSON lines on stdout. Payloads, results and tokens are never among what is logged. */
+export function createLog(level: Config['LOG_LEVEL'], replica: string): Logger {
+  return pino({ level, base: { replica }, timestamp: pino.stdTimeFunctions.isoTime });
+}
+
+const SAME_MS = 5_000;
+const REMEMBERED = 100;
+
+/**
+ * Logs errors of the background: what is said again and again is said once in a while, with how often it was. A replica whose Redis is
+ * away would otherwise say so thousands of times.
+ */
+export function errorLog(log: Logger, clock: Clock): (error: unknown) => void {
+  const said = new Map<string, { at: number; unsaid: number }>();
+  return (thrown) => {
+    const error = toError(thrown);
+    const key = error instanceof MusterError ? error.reason : error.message;
+    const now = clock.monotonic();
+    const last = said.get(key);
+    if (last && now - last.at < SAME_MS) {
+      last.unsaid++;
+      return;
+    }
+    if (said.size >= REMEMBERED) said.clear();
+    said.set(key, { at: now, unsaid: 0 });
+    // What the network does is news, not a bug.
+    const expected = error instanceof MusterError ? error.code !== 'internal' : 'code' in error;
+    log[expected ? 'warn' : 'error']({ err: expected ? error.message : error, times: (last?.unsaid ?? 0) + 1 }, 'in the background');
+  };
+}

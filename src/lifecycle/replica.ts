@@ -1,0 +1,261 @@
+import { hostname } from 'node:os';
+import type { Server } from '@grpc/grpc-js';
+import type { Config } from '../config.js';
+import type { Clock, Ids, Random } from '../domain/clock.js';
+import { unavailable } from '../domain/errors.js';
+import { Loop } from '../domain/loop.js';
+import { AdminService } from '../grpc/admin-service.js';
+import { HealthService, HealthState } from '../grpc/health-service.js';
+import { JobService } from '../grpc/job-service.js';
+import { listen, newLegacyServer, newServer, type Services, stopServer } from '../grpc/server.js';
+import { createUnary } from '../grpc/unary.js';
+import { HealthSchedule } from '../health/schedule.js';
+import { Sweeper } from '../health/sweeper.js';
+import { Probes } from '../http/probes.js';
+import { keys } from '../store/keys.js';
+import type { Hint } from '../store/inbox.js';
+import { Store } from '../store/store.js';
+import { type Core, createCore } from './core.js';
+import { scriptLimits } from './limits.js';
+import { errorLog, type Logger } from './log.js';
+
+export interface ReplicaOptions {
+  config: Config;
+  version: string;
+  clock: Clock;
+  ids: Ids;
+  random: Random;
+  log: (replica: string) => Logger;
+}
+
+/** created → starting → serving → stopping → stopped; only forward. */
+type Mode = 'created' | 'starting' | 'serving' | 'stopping' | 'stopped';
+
+const HEALTH_CONCURRENCY = 4;
+const ENVELOPE_BYTES = 64 * 1024;
+/** Waits are answered so long before the grace ends, so that nobody is cut off. */
+const WAITS_END_MS = 500;
+const SERVED = ['', 'muster.v1.WorkerService', 'muster.v1.JobService', 'muster.v1.AdminService', 'worker.WorkerService'];
+
+/** One orchestrator process: its parts, the order in which they start, and the order in which they stop. */
+export class Replica {
+  readonly id: string;
+  readonly log: Logger;
+  readonly #options: ReplicaOptions;
+  readonly #store: Store;
+  readonly #core: Core;
+  readonly #schedule: HealthSchedule;
+  readonly #sweeper: Sweeper;
+  readonly #health = new HealthState();
+  readonly #healthService = new HealthService(this.#health, { maxWatchers: 1000 });
+  readonly #probes: Probes | undefined;
+  readonly #loops: Loop[];
+  readonly #giveUp = new AbortController();
+  readonly #waitsOver = new AbortController();
+  readonly #servers: Server[] = [];
+  #mode: Mode = 'created';
+  #grpcPort = 0;
+  #startedAt = 0;
+
+  constructor(options: ReplicaOptions) {
+    const { config, clock, ids, random } = options;
+    this.#options = options;
+    this.id = ids.replicaId(hostname());
+    this.log = options.log(this.id);
+    const onError = errorLog(this.log, clock);
+    this.#store = new Store({
+      url: config.REDIS_URL,
+      timeoutMs: config.REDIS_TIMEOUT_MS,
+      home: this.id,
+      limits: scriptLimits(config),
+      maxPools: config.MAX_POOLS,
+      clock,
+      random,
+      onError,
+    });
+    this.#schedule = new HealthSchedule({
+      redisUrl: config.REDIS_URL,
+      prefix: keys.bull,
+      replica: this.id,
+      clock,
+      intervalMs: config.HEALTH_INTERVAL_MS,
+      takeMs: config.CHECK_TAKE_MS,
+      concurrency: HEALTH_CONCURRENCY,
+      sweep: () => this.#store.publishSweep(clock.now()),
+      check: (target) => this.#core.manager.check(target),
+      onError,
+    });
+    this.#core = createCore({ config, store: this.#store, clock, random, checks: this.#schedule, stopping: () => this.#stopping, onError });
+    this.#sweeper = new Sweeper({ clock, intervalMs: config.HEALTH_INTERVAL_MS, checkAll: () => this.#core.manager.checkHealthForAll(), onError });
+    this.#probes = config.HTTP_ADDR === '' ? undefined : new Probes({ ...hostPort(config.HTTP_ADDR), ready: () => this.#ready() });
+    this.#loops = [
+      new Loop({ clock, everyMs: config.CONFIRM_MS, run: () => this.#eachSecond(), onError }),
+      new Loop({ clock, everyMs: config.HOME_BEAT_MS, run: () => this.#announce(), onError }),
+    ];
+  }
+
+  /** Ready to be given calls. Resolves with the ports. Rejects when an address is taken, Redis is not one that we can use, or `signal` aborts. */
+  async start(signal: AbortSignal): Promise<{ grpcPort: number; httpPort: number; legacyPort: number }> {
+    this.#turn('starting', 'created');
+    const { config, clock } = this.#options;
+    // Liveness answers from the beginning: waiting for Redis is not being dead.
+    const httpPort = (await this.#probes?.start()) ?? 0;
+    await this.#store.start(
+      { hint: (hint) => this.#hint(hint), resubscribed: (pools) => this.#resubscribed(pools), error: errorLog(this.log, clock) },
+      AbortSignal.any([signal, this.#giveUp.signal]),
+    );
+    this.#core.judgement.start();
+    const services = this.#services();
+    const server = newServer(this.#core.manager, services);
+    this.#servers.push(server);
+    this.#grpcPort = await listen(server, config.GRPC_ADDR);
+    let legacyPort = 0;
+    if (config.LEGACY_ADDR !== '') {
+      const legacy = newLegacyServer(this.#core.manager, services);
+      this.#servers.push(legacy);
+      legacyPort = await listen(legacy, config.LEGACY_ADDR);
+    }
+    this.#startedAt = clock.now();
+    await this.#announce();
+    for (const loop of this.#loops) loop.start();
+    this.#core.ticker.start();
+    this.#sweeper.start();
+    this.#schedule.start();
+    this.#turn('serving', 'starting');
+    for (const name of SERVED) this.#health.set(name, true);
+    this.log.info({ grpcPort: this.#grpcPort, httpPort, legacyPort }, 'ready');
+    return { grpcPort: this.#grpcPort, httpPort, legacyPort };
+  }
+
+  /**
+   * Ends in order: not ready → balancers look away → workers get new homes, calls under way end → links → Redis. Never rejects; takes
+   * STOP_LEAD_MS + STOP_GRACE_MS at the most. Accepted jobs go on: their leases and results are in Redis or at their workers.
+   */
+  async stop(): Promise<void> {
+    if (this.#mode === 'stopping' || this.#mode === 'stopped') return;
+    const served = this.#mode === 'serving';
+    this.#mode = 'stopping';
+    this.#giveUp.abort(new Error('stopping'));
+    const { config, clock } = this.#options;
+    for (const name of SERVED) this.#health.set(name, false);
+    this.#core.manager.drain();
+    this.log.info('stopping');
+    if (served) {
+      await this.#announce().catch(() => undefined);
+      await clock.sleep(config.STOP_LEAD_MS);
+      await Promise.all([this.#core.ticker.stop(), this.#sweeper.stop(), this.#schedule.stop()]);
+      await this.#core.vouching.leave();
+      const endsAt = clock.monotonic() + config.STOP_GRACE_MS;
+      this.#healthService.close();
+      void clock.sleep(config.STOP_GRACE_MS - WAITS_END_MS).then(() => this.#waitsOver.abort());
+      await Promise.all(this.#servers.map((server) => stopServer(server, config.STOP_GRACE_MS)));
+      await this.#quiet(endsAt);
+    } else {
+      for (const server of this.#servers) server.forceShutdown();
+      await this.#schedule.stop();
+    }
+    await this.#end();
+  }
+
+  async #end(): Promise<void> {
+    this.#waitsOver.abort();
+    await Promise.all(this.#loops.map((loop) => loop.stop()));
+    this.#core.finisher.stop();
+    this.#core.manager.closeGrpcAll();
+    this.#core.judgement.stop();
+    await this.#store.removeReplica().catch(() => undefined);
+    await this.#probes?.stop();
+    await this.#store.stop();
+    this.#mode = 'stopped';
+    this.log.info('stopped');
+  }
+
+  /** Calls to workers end, and their results are settled, for as long as the grace lasts. */
+  async #quiet(endsAt: number): Promise<void> {
+    const { clock } = this.#options;
+    while (clock.monotonic() < endsAt && this.#core.links.openCalls + this.#core.finisher.pending > 0) await clock.sleep(20);
+  }
+
+  get #stopping(): boolean {
+    return this.#mode === 'stopping' || this.#mode === 'stopped';
+  }
+
+  #turn(to: Mode, from: Mode): void {
+    if (this.#mode !== from) throw unavailable('STOPPED', `cannot become ${to}: this replica is ${this.#mode}`);
+    this.#mode = to;
+  }
+
+  async #ready(): Promise<boolean> {
+    if (this.#mode !== 'serving') return false;
+    await this.#store.ping();
+    return true;
+  }
+
+  #services(): Services {
+    const { config, clock, ids } = this.#options;
+    const onInternal = (error: Error, method: string) => this.log.error({ err: error, method }, 'a call failed inside');
+    const unary = createUnary({ clock, onInternal });
+    const { manager, jobs, queries } = this.#core;
+    const limits = {
+      maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
+      defaultRunTimeoutMs: config.DEFAULT_RUN_TIMEOUT_MS,
+      defaultMaxAttempts: config.DEFAULT_MAX_ATTEMPTS,
+      backoffMs: config.BACKOFF_MS,
+      maxBackoffMs: config.BACKOFF_MAX_MS,
+      retentionMs: config.RETENTION_MS,
+    };
+    const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
+    return {
+      jobs: new JobService({ jobs, unary, limits, clock, ids, stopping: this.#waitsOver.signal, onError: (error) => onInternal(error as Error, 'BatchSubmitJobs') }),
+      admin: new AdminService({ manager, queries, jobs, unary, clock, stopping: this.#giveUp.signal, maxWatchers: 100 }),
+      health: this.#healthService,
+      workers: {
+        unary,
+        limits: { maxSlots: config.MAX_SLOTS, legacyPool: config.LEGACY_POOL, maxResultBytes: config.MAX_RESULT_BYTES },
+        pingIntervalMs: config.HEALTH_INTERVAL_MS,
+      },
+      limits: {
+        // A batch of submissions, or of results, in one message.
+        maxReceiveBytes: 16 * largest + ENVELOPE_BYTES,
+        maxSendBytes: 2 * largest + 16 * ENVELOPE_BYTES,
+        maxStreams: config.MAX_STREAMS,
+        connectionAgeMs: config.CONNECTION_AGE_MS,
+        connectionGraceMs: config.CONNECTION_AGE_MS,
+      },
+    };
+  }
+
+  #hint(hint: Hint): void {
+    const { dispatcher, waiters } = this.#core;
+    if (hint.kind === 'sweep') this.#sweeper.hinted();
+    else if (hint.kind === 'done') waiters.look(hint.pool, hint.jobId);
+    else if (hint.kind === 'cancel') void dispatcher.abort(hint);
+    else dispatcher.ask({ ...hint, link: '' });
+  }
+
+  #resubscribed(pools: string[]): void {
+    for (const pool of pools) this.#core.matching.doubt(pool);
+    // Redis was away: whoever it took for silent in that time is heard again at once.
+    void this.#sweeper.look();
+  }
+
+  async #eachSecond(): Promise<void> {
+    const { vouching, matching, links, waiters, judgement } = this.#core;
+    judgement.turn();
+    links.sweepRetired();
+    waiters.lookAtStale();
+    await Promise.all([vouching.runOnce(), matching.recover()]);
+  }
+
+  async #announce(): Promise<void> {
+    const { config, version } = this.#options;
+    const address = config.REPLICA_ADDR || `${hostname()}:${this.#grpcPort}`;
+    const record = { id: this.id, address, version, links: this.#core.links.size, startedAt: this.#startedAt, draining: this.#stopping };
+    await this.#store.writeReplica(record, 3 * config.HOME_BEAT_MS);
+  }
+}
+
+function hostPort(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':');
+  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) };
+}
