@@ -40,6 +40,8 @@ export interface RunnerOptions {
   /** This replica's id: ARGV[1] of every script. */
   home: string;
   testClock?: boolean;
+  /** Changes a composed script before it is used. For tests alone: that they go red when a script is wrong. */
+  mutate?: (source: string) => string;
 }
 
 /**
@@ -49,6 +51,7 @@ export interface RunnerOptions {
 export class ScriptRunner {
   readonly #redis: Redis;
   readonly #home: string;
+  readonly #mutate: (source: string) => string;
   readonly #sources = new Map<string, { sha: string; source: string }>();
   /** Highest fence seen, a pool: a Redis that lost its newest writes must not issue them again. 2^53 µs is the year 2255. */
   readonly #seen = new Map<string, number>();
@@ -56,6 +59,7 @@ export class ScriptRunner {
   constructor(redis: Redis, options: RunnerOptions) {
     this.#redis = redis;
     this.#home = options.home;
+    this.#mutate = options.mutate ?? ((source) => source);
     const limits = Object.entries(options.limits).map(([name, value]) => `local ${name} = ${value}`);
     const preamble = [...limits, `local LEGACY_METHOD = '${LEGACY_METHOD}'`, options.testClock ? TEST_CLOCK : CLOCK].join('\n');
     for (const [name, script] of Object.entries(scripts)) {
@@ -67,7 +71,7 @@ export class ScriptRunner {
   }
 
   #compose(name: string, shebang: string, preamble: string, source: string): void {
-    const text = `${shebang}\n${preamble}\n${source}`;
+    const text = this.#mutate(`${shebang}\n${preamble}\n${source}`);
     this.#sources.set(name, { sha: createHash('sha1').update(text).digest('hex'), source: text });
   }
 

@@ -119,6 +119,7 @@ local function terminal(j, state, but)
     call('ZADD', P .. 'finished', NOW, j.id)
   end
   if j.progress then call('UNLINK', key .. ':progress') end
+  if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
   call('HSET', key, 'state', state, 'finished', int(NOW))
   call('PEXPIRE', key, keep)
@@ -155,12 +156,14 @@ local function handover(j, delay, why)
   j.attempt = math.max(0, j.attempt - 1)
   call('HSET', job_key(j.id), 'handovers', int(j.handovers), 'attempt', int(j.attempt))
   if j.handovers >= MAX_HANDOVERS then
-    bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
-  elseif delay > 0 then
-    schedule(j, NOW + delay)
-  else
-    enqueue(j, true)
+    return bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
   end
+  if j.queue and j.attempt == 0 then
+    local due = math.max(j.from, j.created) + tonumber(j.queue)
+    if j.total then due = math.min(due, j.created + tonumber(j.total)) end
+    call('ZADD', DEADLINES, due, j.id)
+  end
+  if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end
 end
 local function revoke(j, reason, message, code)
   call('ZREM', LEASES, j.id)
@@ -198,7 +201,7 @@ local function lease(j, w)
   j.fence = int(fence)
   j.attempt = j.attempt + 1
   j.state = 'running'
-  call('HSET', held_key(w.id), j.id, j.fence)
+  local taken = call('HSET', held_key(w.id), j.id, j.fence)
   call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
   call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), j.id)
   if j.queue then
@@ -209,6 +212,7 @@ local function lease(j, w)
   else
     tell(w.home, 'assign ' .. j.id .. ' ' .. j.fence .. ' ' .. w.id)
   end
+  return taken
 end
 local budget = MATCH_BOUND
 local function next_job()
@@ -250,9 +254,9 @@ local function anything_waits()
 end
 local function give(j, list, w, room)
   call('LPOP', list)
-  lease(j, w)
+  room = room - lease(j, w)
   budget = budget - 1
-  if room > 1 then
+  if room > 0 then
     call('RPUSH', FREE, w.id)
   else
     call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')
@@ -327,7 +331,7 @@ local function suspect(w, reason)
   event('worker.suspect', w.id, 'reason', reason)
 end
 local function restore(w)
-  w.state = w.drained and 'draining' or 'busy'
+  w.state = (w.drained or w.leaving) and 'draining' or 'busy'
   call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
   settle(w)
 end
@@ -416,7 +420,8 @@ for what, worker, link, job, fence_ in items() do
   elseif w.state and w.state ~= 'dead' then
     local at = NOW - tonumber(what)
     call('ZADD', P .. 'workers', 'GT', at, worker)
-    if w.state == 'suspect' and at > tonumber(call('HGET', worker_key(worker), 'suspected') or 0) then restore(w) end
+    local suspected = tonumber(call('HGET', worker_key(worker), 'suspected') or 0)
+    if w.state == 'suspect' and (at > suspected or suspected > NOW) then restore(w) end
   else
     answer = 'gone'
   end
@@ -511,14 +516,16 @@ return done(w.state, more)`].join('\n'),
     source: [base, workers, jobs, bury, match, String.raw`local claims = ARGV[3]
 local function items() local i, n = -7, #ARGV return function() i = i + 11 if i <= n then return unpack(ARGV, i, i + 10) end end end
 local reply = {}
-local freed, links, order = {}, {}, {}
+local freed, links, slots, order = {}, {}, {}, {}
 local again = {}
 local function free_slot(w, link)
   if not freed[w.id] then
     order[#order + 1] = w.id
     freed[w.id] = w
     links[w.id] = link
+    slots[w.id] = 0
   end
+  slots[w.id] = slots[w.id] + 1
 end
 for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, delay in items() do
   local w = freed[worker] or worker_get(worker)
@@ -558,7 +565,10 @@ end
 for _, id in ipairs(order) do
   local w = freed[id]
   again[id] = nil
-  if w.leaving or claims ~= '1' or links[id] == '' or not claim(w, links[id]) then settle_or_leave(w) end
+  if claims == '1' and not w.leaving and links[id] ~= '' then
+    while slots[id] > 0 and claim(w, links[id]) do slots[id] = slots[id] - 1 end
+  end
+  settle_or_leave(w)
 end
 for id, w in pairs(again) do
   if w.home == HOME then
@@ -596,7 +606,8 @@ return done(0, more)`].join('\n'),
     each: [],
     denyOom: false,
     source: [base, workers, jobs, match, String.raw`local offset, limit = ARGV[3], ARGV[4]
-local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW + DELIVERY_MS, 'LIMIT', offset, limit)
+local grace = tonumber(call('HGET', META, 'grace') or 0)
+local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW < grace and '+inf' or NOW + DELIVERY_MS, 'LIMIT', offset, limit)
 local homes = {}
 for _, id in ipairs(due) do
   if string.sub(id, 1, 1) ~= '!' then
@@ -856,8 +867,8 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
   elseif refused[n] then
     reply[n] = refused[n]
   else
-    if not settled and kind ~= '' then
-      settled = 'RUNNER'
+    if not settled and kind ~= '' and family ~= '' then
+      settled = family
       call('HSET', META, 'family', settled)
     end
     local fields = { 'HSET', key, 'digest', digest, 'created', int(NOW), 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
@@ -895,7 +906,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
   end
 end
 local more = match()
-return done(reply, more)`].join('\n'),
+return done({ int(NOW), reply }, more)`].join('\n'),
   },
   suspect: {
     args: ['worker', 'boot', 'link', 'limit', 'reason'],
@@ -917,12 +928,22 @@ return done({ 'suspect', misses }, 0)`].join('\n'),
 local last = tonumber(call('HGET', META, 'ticked') or 0)
 call('HSET', META, 'ticked', int(NOW))
 local grace = tonumber(call('HGET', META, 'grace') or 0)
-if last > 0 and (NOW - last > TICK_STALE_MS or NOW < last) then
+local function far(...)
+  local found = {}
+  local ahead = call('ZRANGEBYSCORE', LEASES, '(' .. int(NOW + LEASE_MS), '+inf', 'WITHSCORES', ...)
+  for i = 1, #ahead, 2 do
+    local most = NOW + (string.sub(ahead[i], 1, 1) == '!' and QUARANTINE_MAX_MS or LEASE_MS)
+    if tonumber(ahead[i + 1]) > most then found[ahead[i]] = most end
+  end
+  return found
+end
+local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. int(NOW), '+inf')
+if next(far('LIMIT', 0, limit)) or #early > 0 or (last > 0 and (NOW - last > TICK_STALE_MS or NOW < last)) then
   grace = NOW + OUTAGE_GRACE_MS
   call('HSET', META, 'grace', int(grace))
-  local far = call('ZRANGEBYSCORE', LEASES, '(' .. int(NOW + LEASE_MS), '+inf')
-  for _, member in ipairs(far) do call('ZADD', LEASES, NOW + LEASE_MS, member) end
-  for _, home in ipairs(call('ZRANGEBYSCORE', P .. 'homes', '(' .. int(NOW), '+inf')) do call('ZADD', P .. 'homes', NOW, home) end
+  for member, most in pairs(far()) do call('ZADD', LEASES, most, member) end
+  for _, home in ipairs(early) do call('ZADD', P .. 'homes', NOW, home) end
+  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. int(NOW), '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
   event('pool.grace', '', 'gap', int(NOW - last))
 elseif grace > NOW + OUTAGE_GRACE_MS then
   grace = NOW + OUTAGE_GRACE_MS
@@ -943,7 +964,9 @@ for _, id in ipairs(deadlines) do
   call('ZREM', DEADLINES, id)
   if string.sub(id, 1, 1) == '@' then
     local w = worker_get(string.sub(id, 2))
-    if w.state and w.state ~= 'dead' then bury_worker(w, 'drain_timeout') end
+    if w.state and w.state ~= 'dead' then
+      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, 'drain_timeout') end
+    end
   else
     local j = job_get(id)
     if j.state == 'running' and j.total and NOW >= j.created + tonumber(j.total) then
@@ -1020,7 +1043,7 @@ if #finished > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, #finished - 1)
 for _, id in ipairs(trim(P .. 'buried', buried_kept)) do
   call('ZREM', P .. 'buried', id)
   local key = job_key(id)
-  call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error')
+  if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
 end
 call('ZREMRANGEBYSCORE', P .. 'buried', '-inf', '(' .. int(NOW - BURIED_RETENTION_MS))
 local dead = {}

@@ -22,6 +22,8 @@ export interface StoreOptions extends Omit<ConnectOptions, 'onError'> {
   random: Random;
   onError: (error: Error) => void;
   testClock?: boolean;
+  /** Changes a composed script before it is used. For tests alone. */
+  mutate?: (source: string) => string;
 }
 
 /** A pool once named is not named again for so long; after a loss of data it must be. */

@@ -32,7 +32,9 @@ for what, worker, link, job, fence_ in items() do
   elseif w.state and w.state ~= 'dead' then
     local at = NOW - tonumber(what)
     call('ZADD', P .. 'workers', 'GT', at, worker)
-    if w.state == 'suspect' and at > tonumber(call('HGET', worker_key(worker), 'suspected') or 0) then restore(w) end
+    local suspected = tonumber(call('HGET', worker_key(worker), 'suspected') or 0)
+    -- A suspicion of a time yet to come is from before time ran back: any sign of life is younger.
+    if w.state == 'suspect' and (at > suspected or suspected > NOW) then restore(w) end
   else
     answer = 'gone'
   end

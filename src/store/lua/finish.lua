@@ -11,7 +11,7 @@
 -- Idempotent by (job, fence): accepted once; again, and the verdict is duplicate, nothing is claimed anew, and the worker's undelivered
 -- leases are answered once more, in case that the first reply was lost.
 local reply = {}
-local freed, links, order = {}, {}, {}
+local freed, links, slots, order = {}, {}, {}, {}
 local again = {}
 
 local function free_slot(w, link)
@@ -19,7 +19,9 @@ local function free_slot(w, link)
     order[#order + 1] = w.id
     freed[w.id] = w
     links[w.id] = link
+    slots[w.id] = 0
   end
+  slots[w.id] = slots[w.id] + 1
 end
 
 for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, delay in items() do
@@ -61,7 +63,11 @@ end
 for _, id in ipairs(order) do
   local w = freed[id]
   again[id] = nil
-  if w.leaving or claims ~= '1' or links[id] == '' or not claim(w, links[id]) then settle_or_leave(w) end
+  if claims == '1' and not w.leaving and links[id] ~= '' then
+    -- One for each slot that the batch freed; what finds no job is listed.
+    while slots[id] > 0 and claim(w, links[id]) do slots[id] = slots[id] - 1 end
+  end
+  settle_or_leave(w)
 end
 for id, w in pairs(again) do
   if w.home == HOME then

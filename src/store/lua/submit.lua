@@ -5,7 +5,7 @@
 --   kind, method: one of them, the other ''; start: ms since 1970 before which it may not start, '0' for none; run, keep: ms; queue, total: ms, '' for none
 --   retry: 'max initial_ms ceiling_ms multiplier'; fatal: codes with commas, '' for none; waiter: '1' when the caller waits for it
 --   payload: bytes; metadata: JSON, '' for none
--- @returns a status for each: created | exists <state> | conflict | full | family <family>
+-- @returns {now, statuses}: Redis' time in ms, and for each: created | exists <state> | conflict | full | family <family>
 -- @flags deny-oom
 -- @use workers jobs match
 -- Idempotent by job id and digest: what exists with the same digest is answered with its state, and once more with its assignment
@@ -53,8 +53,8 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
   elseif refused[n] then
     reply[n] = refused[n]
   else
-    if not settled and kind ~= '' then
-      settled = 'RUNNER'
+    if not settled and kind ~= '' and family ~= '' then
+      settled = family
       call('HSET', META, 'family', settled)
     end
     local fields = { 'HSET', key, 'digest', digest, 'created', int(NOW), 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
@@ -92,4 +92,4 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
   end
 end
 local more = match()
-return done(reply, more)
+return done({ int(NOW), reply }, more)

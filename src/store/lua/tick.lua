@@ -7,13 +7,26 @@
 local last = tonumber(call('HGET', META, 'ticked') or 0)
 call('HSET', META, 'ticked', int(NOW))
 local grace = tonumber(call('HGET', META, 'grace') or 0)
-if last > 0 and (NOW - last > TICK_STALE_MS or NOW < last) then
+
+-- Members of leases that are due later than anything written now could be: time ran back, perhaps between two ticks and unseen by `ticked`.
+local function far(...)
+  local found = {}
+  local ahead = call('ZRANGEBYSCORE', LEASES, '(' .. int(NOW + LEASE_MS), '+inf', 'WITHSCORES', ...)
+  for i = 1, #ahead, 2 do
+    local most = NOW + (string.sub(ahead[i], 1, 1) == '!' and QUARANTINE_MAX_MS or LEASE_MS)
+    if tonumber(ahead[i + 1]) > most then found[ahead[i]] = most end
+  end
+  return found
+end
+
+local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. int(NOW), '+inf')
+if next(far('LIMIT', 0, limit)) or #early > 0 or (last > 0 and (NOW - last > TICK_STALE_MS or NOW < last)) then
   -- Nobody ticked, or time ran back: homes and workers get time to speak before anything of theirs expires.
   grace = NOW + OUTAGE_GRACE_MS
   call('HSET', META, 'grace', int(grace))
-  local far = call('ZRANGEBYSCORE', LEASES, '(' .. int(NOW + LEASE_MS), '+inf')
-  for _, member in ipairs(far) do call('ZADD', LEASES, NOW + LEASE_MS, member) end
-  for _, home in ipairs(call('ZRANGEBYSCORE', P .. 'homes', '(' .. int(NOW), '+inf')) do call('ZADD', P .. 'homes', NOW, home) end
+  for member, most in pairs(far()) do call('ZADD', LEASES, most, member) end
+  for _, home in ipairs(early) do call('ZADD', P .. 'homes', NOW, home) end
+  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. int(NOW), '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
   event('pool.grace', '', 'gap', int(NOW - last))
 elseif grace > NOW + OUTAGE_GRACE_MS then
   grace = NOW + OUTAGE_GRACE_MS
@@ -38,7 +51,10 @@ for _, id in ipairs(deadlines) do
   if string.sub(id, 1, 1) == '@' then
     -- A worker that was leaving, and its time is up.
     local w = worker_get(string.sub(id, 2))
-    if w.state and w.state ~= 'dead' then bury_worker(w, 'drain_timeout') end
+    if w.state and w.state ~= 'dead' then
+      -- In the grace nobody dies.
+      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, 'drain_timeout') end
+    end
   else
     local j = job_get(id)
     if j.state == 'running' and j.total and NOW >= j.created + tonumber(j.total) then
@@ -120,7 +136,8 @@ if #finished > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, #finished - 1)
 for _, id in ipairs(trim(P .. 'buried', buried_kept)) do
   call('ZREM', P .. 'buried', id)
   local key = job_key(id)
-  call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error')
+  -- Its id may be that of a new job by now.
+  if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
 end
 call('ZREMRANGEBYSCORE', P .. 'buried', '-inf', '(' .. int(NOW - BURIED_RETENTION_MS))
 

@@ -47,8 +47,8 @@ export class JobScripts {
     this.#run = runner;
   }
 
-  /** `wait`: this replica wants to be told of the job's end. */
-  async submit(pool: string, jobs: readonly { spec: JobSpec; wait: boolean }[], maxWaiting: number): Promise<Matched<Submitted[]>> {
+  /** `wait`: this replica wants to be told of the job's end. `now`: Redis' time at which it ran. */
+  async submit(pool: string, jobs: readonly { spec: JobSpec; wait: boolean }[], maxWaiting: number): Promise<Matched<{ now: number; statuses: Submitted[] }>> {
     const reply = await this.#run.run(
       'submit',
       pool,
@@ -75,7 +75,10 @@ export class JobScripts {
         };
       }),
     );
-    return this.#matched(pool, reply, (own) => items(own).map((status) => toSubmitted(text(status))));
+    return this.#matched(pool, reply, (own) => {
+      const [now, statuses] = items(own);
+      return { now: number(now), statuses: items(statuses).map((status) => toSubmitted(text(status))) };
+    });
   }
 
   async accept(pool: string, leases: readonly (LeaseRef & { link: string })[]): Promise<Matched<boolean[]>> {

@@ -77,6 +77,8 @@ local function terminal(j, state, but)
     call('ZADD', P .. 'finished', NOW, j.id)
   end
   if j.progress then call('UNLINK', key .. ':progress') end
+  -- The failure of an attempt before goes when the job goes; a dead letter's is written after this.
+  if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
   call('HSET', key, 'state', state, 'finished', int(NOW))
   call('PEXPIRE', key, keep)
@@ -122,12 +124,15 @@ local function handover(j, delay, why)
   j.attempt = math.max(0, j.attempt - 1)
   call('HSET', job_key(j.id), 'handovers', int(j.handovers), 'attempt', int(j.attempt))
   if j.handovers >= MAX_HANDOVERS then
-    bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
-  elseif delay > 0 then
-    schedule(j, NOW + delay)
-  else
-    enqueue(j, true)
+    return bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
   end
+  -- It has not started yet: its queue timeout counts again.
+  if j.queue and j.attempt == 0 then
+    local due = math.max(j.from, j.created) + tonumber(j.queue)
+    if j.total then due = math.min(due, j.created + tonumber(j.total)) end
+    call('ZADD', DEADLINES, due, j.id)
+  end
+  if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end
 end
 
 -- The lease ends without a result. `spent`: the attempt counts.

@@ -18,12 +18,13 @@ local function assignment(j, w)
     j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '' }
 end
 
+-- Returns how many slots it took: 0 when the worker has an earlier attempt of this job in quarantine, whose place the new one takes.
 local function lease(j, w)
   fence = math.max(fence + 1, US)
   j.fence = int(fence)
   j.attempt = j.attempt + 1
   j.state = 'running'
-  call('HSET', held_key(w.id), j.id, j.fence)
+  local taken = call('HSET', held_key(w.id), j.id, j.fence)
   call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
   call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), j.id)
   if j.queue then
@@ -34,6 +35,7 @@ local function lease(j, w)
   else
     tell(w.home, 'assign ' .. j.id .. ' ' .. j.fence .. ' ' .. w.id)
   end
+  return taken
 end
 
 -- The next job that really waits, still in its list; drops the tombstones before it. nil: none, or `budget` is used up.
@@ -81,9 +83,9 @@ end
 
 local function give(j, list, w, room)
   call('LPOP', list)
-  lease(j, w)
+  room = room - lease(j, w)
   budget = budget - 1
-  if room > 1 then
+  if room > 0 then
     call('RPUSH', FREE, w.id)
   else
     call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')

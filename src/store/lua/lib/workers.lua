@@ -48,9 +48,9 @@ local function suspect(w, reason)
   event('worker.suspect', w.id, 'reason', reason)
 end
 
--- Back from suspect: the state that its drained flag says.
+-- Back from suspect: draining when it was drained or is leaving.
 local function restore(w)
-  w.state = w.drained and 'draining' or 'busy'
+  w.state = (w.drained or w.leaving) and 'draining' or 'busy'
   call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
   settle(w)
 end

@@ -1,0 +1,156 @@
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientOptions,
+  credentials,
+  type CallOptions as GrpcCallOptions,
+  Metadata,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
+import type { Clock } from '../domain/clock.js';
+import { AdminServiceService, type WatchEventsRequest, type WatchEventsResponse } from '../grpc/generated/muster/v1/admin.js';
+import { JobServiceService } from '../grpc/generated/muster/v1/job.js';
+import { WorkerServiceService } from '../grpc/generated/muster/v1/worker.js';
+import { ApiError, toApiError } from './api-error.js';
+import { sdkClock } from './clock.js';
+
+/** For one call. */
+export interface CallOptions {
+  /** The call ends with DEADLINE_EXCEEDED after so long; Infinity: never. Default: that of the connection. */
+  deadlineMs?: number;
+  /** The call ends with CANCELLED when it is aborted. What was asked may have happened. */
+  signal?: AbortSignal;
+}
+
+export interface ConnectOptions {
+  /** Default: plaintext. */
+  credentials?: ChannelCredentials;
+  /** For calls that name none. Default 30 s. */
+  deadlineMs?: number;
+  clock?: Clock;
+  /** More channel options of grpc-js, over ours. */
+  channel?: ClientOptions;
+}
+
+type UnaryOf<Method> = Method extends {
+  responseStream: false;
+  requestSerialize: (value: infer Request) => Buffer;
+  responseDeserialize: (value: Buffer) => infer Response;
+}
+  ? (request: Request, options?: CallOptions) => Promise<Response>
+  : never;
+
+/** One promise-returning method for each unary RPC of a generated service definition. */
+export type Unary<Service> = { [Name in keyof Service as Service[Name] extends { responseStream: false } ? Name : never]: UnaryOf<Service[Name]> };
+
+/** Every unary RPC of the three services that replicas serve; all reject with ApiError. */
+export interface Api extends Unary<typeof JobServiceService>, Unary<typeof WorkerServiceService>, Unary<typeof AdminServiceService> {
+  readonly target: string;
+  /** Ends when the server ends it, the signal is aborted, or the loop is left; throws ApiError. No deadline unless given. */
+  watchEvents(request: WatchEventsRequest, options?: CallOptions): AsyncIterable<WatchEventsResponse>;
+  /** Ends the connections; open calls end with CANCELLED. Idempotent. */
+  close(): void;
+}
+
+const MESSAGE_BYTES = 32 * 1024 * 1024;
+const DEADLINE_MS = 30_000;
+const TARGET = /^(?:(?:ipv4|ipv6|dns|unix):\S+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[A-Za-z0-9.-]+:\d{1,5})$/;
+
+/** May `connect` be given that? `host:port`, `ipv4:a:1,b:2`, `ipv6:[a]:1,…`, `dns:///host:port` or `unix:path`. */
+export function isTarget(target: string): boolean {
+  return TARGET.test(target);
+}
+
+/**
+ * An Api over one channel that spreads its calls over every address behind the target. Opens no connection before the first call.
+ * The channel retries nothing: a repeated call is the caller's own decision (see `retrying`). Throws TypeError for a target it cannot read.
+ */
+export function connect(target: string, options: ConnectOptions = {}): Api {
+  if (!isTarget(target)) throw new TypeError(`target ${JSON.stringify(target)}: write host:port, ipv4:a:1,b:2 or dns:///host:port`);
+  const client = new Client(target, options.credentials ?? credentials.createInsecure(), { ...CHANNEL, ...options.channel });
+  const { deadlineMs = DEADLINE_MS, clock = sdkClock } = options;
+  const bounds = (call: CallOptions, fallbackMs: number): GrpcCallOptions => {
+    const ms = call.deadlineMs ?? fallbackMs;
+    return Number.isFinite(ms) ? { deadline: clock.now() + ms } : {};
+  };
+  const methods: Record<string, unknown> = {};
+  for (const service of [JobServiceService, WorkerServiceService, AdminServiceService]) {
+    for (const [name, method] of Object.entries<AnyMethod>(service))
+      if (!method.responseStream) methods[name] = unary(client, method, (call) => bounds(call, deadlineMs));
+  }
+  return {
+    // The keys and types of the definitions just walked, which Object.entries forgets.
+    ...(methods as Unary<typeof JobServiceService> & Unary<typeof WorkerServiceService> & Unary<typeof AdminServiceService>),
+    target,
+    watchEvents: (request, callOptions) => watchEvents(client, request, callOptions, (call) => bounds(call, Number.POSITIVE_INFINITY)),
+    close: () => client.close(),
+  };
+}
+
+const CHANNEL: ClientOptions = {
+  'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+  'grpc.service_config_disable_resolution': 1,
+  'grpc.enable_retries': 0,
+  'grpc.max_receive_message_length': MESSAGE_BYTES,
+  'grpc.max_send_message_length': MESSAGE_BYTES,
+  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_timeout_ms': 5_000,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 2_000,
+  'grpc.dns_min_time_between_resolutions_ms': 5_000,
+  // A connection that some other client of this process wedged must not be ours.
+  'grpc.use_local_subchannel_pool': 1,
+};
+
+interface AnyMethod {
+  path: string;
+  responseStream: boolean;
+  requestSerialize: (value: never) => Buffer;
+  responseDeserialize: (value: Buffer) => unknown;
+}
+
+type Bounds = (options: CallOptions) => GrpcCallOptions;
+
+function unary(client: Client, method: AnyMethod, bounds: Bounds) {
+  return (request: never, options: CallOptions = {}): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      const { signal } = options;
+      if (signal?.aborted) return reject(aborted());
+      const abort = () => call.cancel();
+      const settle = (error: ServiceError | null, response: unknown) => {
+        signal?.removeEventListener('abort', abort);
+        if (error === null) resolve(response);
+        else reject(toApiError(error));
+      };
+      const { path, requestSerialize, responseDeserialize } = method;
+      const call = client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options), settle);
+      signal?.addEventListener('abort', abort, { once: true });
+    });
+}
+
+async function* watchEvents(
+  client: Client,
+  request: WatchEventsRequest,
+  options: CallOptions = {},
+  bounds: Bounds,
+): AsyncGenerator<WatchEventsResponse> {
+  const { signal } = options;
+  if (signal?.aborted) throw aborted();
+  const { path, requestSerialize, responseDeserialize } = AdminServiceService.watchEvents;
+  const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options));
+  const abort = () => call.cancel();
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    for await (const event of call) yield event as WatchEventsResponse;
+  } catch (error) {
+    throw toApiError(error as ServiceError);
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    call.cancel();
+  }
+}
+
+function aborted(): ApiError {
+  return new ApiError(status.CANCELLED, '', 'aborted before it was sent');
+}

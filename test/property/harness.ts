@@ -1,0 +1,195 @@
+import { isDeepStrictEqual } from 'node:util';
+import { Redis } from 'ioredis';
+import { type PoolState, readState } from '../helpers/state.js';
+import { openStore } from '../helpers/store.js';
+import { type Call, type Contract, HOMES, type LeaseArg, NAMES } from './calls.js';
+import { type Driven, drive, type Pool } from './drive.js';
+import { type Intent, resolve, type Sequence } from './intents.js';
+import { Broken, checkMine, checkStale, checkState, checkTick, Ledger } from './invariants.js';
+import { Model } from './model.js';
+import { step } from './model-tick.js';
+
+/** 2023-11-14T22:13:20Z in µs. */
+export const START_US = 1_700_000_000_000_000;
+/** Each test process has its own Redis, whose clock is one key; pools are new for each sequence. */
+const LIMITS = {
+  plain: {},
+  tombstones: { EXACT_LIST: 1 },
+  /** The model knows no bound: there the invariants alone are checked. */
+  bounded: { EXACT_LIST: 1, MATCH_BOUND: 3 },
+} as const;
+type Profile = keyof typeof LIMITS;
+
+/** What may be repeated at once without a change: all but what counts, and a job that was refused for want of room. */
+const mayRepeat = (call: Call, { reply }: Driven) => !['suspect', 'purge'].includes(call.do) && !(call.do === 'submit' && JSON.stringify(reply).includes('full'));
+
+export class Failed extends Error {
+  override readonly name = 'Failed';
+  constructor(
+    readonly trace: readonly Call[],
+    cause: unknown,
+  ) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    super(`${why}\nafter\n${trace.map((call) => `  ${JSON.stringify(call)},`).join('\n')}`, { cause });
+  }
+}
+
+/** Runs sequences of calls on real scripts and on the model. */
+export class Harness {
+  readonly #pools = new Map<Profile, Pool>();
+  readonly #redis: Redis;
+  #next = 0;
+
+  private constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  /** `url`: a Redis of its own. Connections end with the file. */
+  static async open(url: string, profiles: readonly Profile[], mutate?: (source: string) => string): Promise<Harness> {
+    const redis = new Redis(url);
+    const harness = new Harness(redis);
+    await redis.set('muster:test:clock', START_US);
+    for (const profile of profiles) {
+      const open = HOMES.map(async (home) => [home, await openStore({ url, home, testClock: true, limits: LIMITS[profile], mutate })] as const);
+      harness.#pools.set(profile, { name: '', redis, stores: new Map(await Promise.all(open)) });
+    }
+    return harness;
+  }
+
+  close(): void {
+    this.#redis.disconnect();
+  }
+
+  async #run(profile: Profile): Promise<Run> {
+    const pool = this.#pools.get(profile);
+    if (!pool) throw new Error(`the harness was opened without ${profile}`);
+    if (this.#next++ % 50 === 49) await this.#redis.flushall();
+    const run = new Run({ ...pool, name: `p${this.#next}` }, profile);
+    await run.call({ do: 'clock', us: START_US }, false);
+    return run;
+  }
+
+  /** Rejects with Failed, which has the calls so far. */
+  async sequence({ profile, contract, intents }: Sequence): Promise<Call[]> {
+    const run = await this.#run(profile);
+    for (const intent of intents) await run.intent(intent, contract);
+    await run.end();
+    return run.trace;
+  }
+
+  /** The calls of a regression, each checked as in a sequence. Answers of all of them. */
+  async replay(calls: readonly Call[], profile: Profile = 'plain'): Promise<Driven[]> {
+    const run = await this.#run(profile);
+    const answers: Driven[] = [];
+    for (const call of calls) answers.push(await run.call(call, false));
+    await run.end();
+    return answers;
+  }
+}
+
+/** One sequence in a pool of its own. */
+class Run {
+  readonly trace: Call[] = [];
+  readonly #pool: Pool;
+  readonly #model: Model | undefined;
+  readonly #ledger = new Ledger();
+  readonly #past: (LeaseArg & { boot: string; link: string })[] = [];
+  #state: PoolState | undefined;
+  #us = START_US;
+
+  constructor(pool: Pool, profile: Profile) {
+    this.#pool = pool;
+    if (profile !== 'bounded') this.#model = new Model(profile === 'plain' ? 4096 : 1);
+  }
+
+  async intent(intent: Intent, contract: Contract): Promise<void> {
+    const state = await this.#read();
+    const calls = resolve(intent, { state, us: this.#us, contract, past: this.#past, trace: this.trace });
+    for (const [i, call] of calls.entries()) await this.call(call, intent.again && i === calls.length - 1);
+  }
+
+  async call(call: Call, again: boolean): Promise<Driven> {
+    this.trace.push(call);
+    try {
+      return await this.#checked(call, again);
+    } catch (error) {
+      throw error instanceof Failed ? error : new Failed(this.trace, error);
+    }
+  }
+
+  /** Whatever was lost on the way: each home asks for it. */
+  async end(): Promise<void> {
+    for (const home of HOMES) await this.call({ do: 'mine', home }, false);
+  }
+
+  async #read(): Promise<PoolState> {
+    this.#state ??= await readState(this.#pool.redis, this.#pool.name, NAMES);
+    return this.#state;
+  }
+
+  async #checked(call: Call, again: boolean): Promise<Driven> {
+    const before = await this.#read();
+    if (call.do === 'clock') this.#us = call.us;
+    const answered = await this.#driven(call);
+    this.#compare(call, answered);
+    if (call.do === 'clock') return answered;
+    const after = await this.#settled(call, answered);
+    this.#check(before, call, after, answered);
+    if (again && call.do !== 'expire') await this.#twice(call, answered, after);
+    return answered;
+  }
+
+  /** Property 2: the same call once more changes nothing. */
+  async #twice(call: Call, first: Driven, once: PoolState): Promise<void> {
+    const answered = await this.#driven(call);
+    this.#compare(call, answered);
+    const twice = await this.#settled(call, answered);
+    if (!mayRepeat(call, first)) this.#ledger.record(once, call, twice);
+    else if (!isDeepStrictEqual(twice, once)) throw new Broken(`property 2: the call twice is not the call once: ${difference(twice, once)}`);
+  }
+
+  async #driven(call: Call): Promise<Driven> {
+    return drive(this.#pool, call);
+  }
+
+  /** The state after the call, and after the `match`es that it asked for. */
+  async #settled(call: Call, answered: Driven): Promise<PoolState> {
+    for (let more = answered.more; more && 'home' in call; ) more = (await drive(this.#pool, { do: 'match', home: call.home })).more;
+    this.#state = undefined;
+    const state = await this.#read();
+    if (this.#model) {
+      const expected = this.#model.snapshot();
+      if (!isDeepStrictEqual(state, expected)) throw new Broken(`not the state of the model: ${difference(state, expected)}`);
+    }
+    return state;
+  }
+
+  #compare(call: Call, { reply, assignments }: Driven): void {
+    if (!this.#model) return;
+    const expected = step(this.#model, call);
+    if (!isDeepStrictEqual({ reply, assignments }, expected)) {
+      throw new Broken(`the answer to ${call.do} is ${JSON.stringify({ reply, assignments })}, the model says ${JSON.stringify(expected)}`);
+    }
+  }
+
+  #check(before: PoolState, call: Call, after: PoolState, answered: Driven): void {
+    const now = Math.floor(this.#us / 1000);
+    checkState(after, now);
+    this.#ledger.record(before, call, after);
+    checkStale(before, call, after);
+    checkTick(before, call, after, now);
+    if (call.do === 'mine') checkMine(after, call.home, answered.assignments, now);
+    for (const [worker, jobs] of Object.entries(after.held)) {
+      for (const [job, fence] of Object.entries(jobs)) {
+        const { boot = '', link = '' } = after.workers[worker] ?? {};
+        if (!fence.startsWith('!') && !this.#past.some((one) => one.fence === fence)) this.#past.unshift({ worker, job, fence, boot, link });
+      }
+    }
+  }
+}
+
+/** Where two states differ, by their parts. */
+function difference(is: PoolState, expected: PoolState): string {
+  const parts = (Object.keys(is) as (keyof PoolState)[]).filter((part) => !isDeepStrictEqual(is[part], expected[part]));
+  return parts.map((part) => `${part} is ${JSON.stringify(is[part])}\n  and should be ${JSON.stringify(expected[part])}`).join('\n');
+}

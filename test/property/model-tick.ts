@@ -1,0 +1,176 @@
+import type { Answer, Call, CallOf } from './calls.js';
+import type { Job, Model } from './model.js';
+import { MS } from './model.js';
+import * as jobs from './model-jobs.js';
+import { inOrder } from './model-jobs.js';
+import * as workers from './model-workers.js';
+
+/** What the clock does, and the table of all transitions. */
+
+function lookAtClock(m: Model): void {
+  const last = m.ticked;
+  m.ticked = m.now;
+  const latest = (member: string) => m.now + (member.startsWith('!') ? MS.quarantine : MS.lease);
+  const far = [...m.leases].filter(([member, due]) => due > latest(member));
+  const early = [...m.homes].filter(([, beat]) => beat > m.now);
+  if (far.length > 0 || early.length > 0 || (last > 0 && (m.now - last > MS.tickStale || m.now < last))) {
+    m.grace = m.now + MS.grace;
+    for (const [member] of far) m.leases.set(member, latest(member));
+    for (const [home] of early) m.homes.set(home, m.now);
+    for (const [id, at] of m.seen) m.seen.set(id, Math.min(at, m.now));
+  }
+  m.grace = Math.min(m.grace, m.now + MS.grace);
+}
+
+function deadline(m: Model, id: string): void {
+  m.deadlines.delete(id);
+  if (id.startsWith('@')) {
+    const w = m.workers.get(id.slice(1));
+    if (!w || w.state === 'dead') return;
+    if (m.now < m.grace) m.deadlines.set(id, m.grace);
+    else m.buryWorker(w);
+    return;
+  }
+  const j = m.jobs.get(id);
+  if (!j) return;
+  const totalDue = j.totalMs > 0 && m.now >= j.created + j.totalMs;
+  const queueDue = j.queueMs > 0 && j.attempt === 0 && m.now >= j.from + j.queueMs;
+  if (j.state === 'running' && totalDue) {
+    m.quarantine(j);
+    m.end(j, 'expired');
+  } else if (j.state === 'waiting' || j.state === 'scheduled') {
+    if (totalDue || queueDue) {
+      m.dequeue(j);
+      m.end(j, 'expired');
+    } else if (j.totalMs > 0) {
+      m.deadlines.set(id, j.created + j.totalMs);
+    }
+  }
+}
+
+function leaseDue(m: Model, j: Job): void {
+  m.leases.delete(j.id);
+  if (j.delivered) {
+    m.quarantine(j);
+    m.attemptFailed(j, m.now >= j.started + j.runMs ? 4 : 14, true);
+    return;
+  }
+  m.unhold(j.worker, j.id);
+  m.handover(j, 0);
+  const w = m.workers.get(j.worker);
+  if (w) m.settleOrLeave(w);
+}
+
+function quarantineOver(m: Model, member: string): void {
+  const [fence = '', worker = '', job = ''] = member.split(' ');
+  m.leases.delete(member);
+  if (m.heldBy(worker).get(job) !== fence) return;
+  m.unhold(worker, job);
+  const w = m.workers.get(worker);
+  if (w) m.settleOrLeave(w);
+}
+
+function tick(m: Model): unknown {
+  lookAtClock(m);
+  const due = (set: Map<string, number>) => inOrder(set).filter(([, at]) => at <= m.now);
+  for (const [id] of due(m.later)) {
+    m.later.delete(id);
+    const j = m.jobs.get(id);
+    if (j?.state === 'scheduled') m.enqueue(j, false);
+  }
+  for (const [id] of due(m.deadlines)) deadline(m, id);
+  if (m.now >= m.grace) {
+    for (const [member] of due(m.leases)) {
+      const j = m.jobs.get(member);
+      if (member.startsWith('!')) quarantineOver(m, member);
+      else if (j?.state === 'running') leaseDue(m, j);
+      else m.leases.delete(member);
+    }
+  }
+  for (const [id, died] of m.dead) {
+    if (m.now - died < MS.forget) continue;
+    m.dead.delete(id);
+    m.workers.delete(id);
+    m.free = m.free.filter((entry) => entry !== id);
+  }
+  const gone = m.now >= m.grace ? inOrder(m.homes).filter(([, beat]) => m.now - beat >= MS.homeTtl) : [];
+  m.match();
+  return gone.map(([home]) => home);
+}
+
+function run(m: Model, call: Call): unknown {
+  switch (call.do) {
+    case 'clock':
+      m.us = call.us;
+      return null;
+    case 'expire':
+      m.jobs.delete(call.job);
+      return null;
+    case 'submit':
+      return jobs.submit(m, call);
+    case 'finish':
+      return jobs.finish(m, call);
+    case 'release':
+      return jobs.release(m, call);
+    case 'cancel':
+      return jobs.cancel(m, call);
+    case 'retry':
+      return jobs.retry(m, call);
+    case 'purge':
+      return jobs.purge(m, call);
+    case 'mine':
+      return jobs.mine(m);
+    case 'accept':
+      return jobs.accept(m, call);
+    case 'tick':
+      return tick(m);
+    case 'match':
+      m.match();
+      return 0;
+    case 'pause': {
+      const changed = m.paused !== call.on;
+      m.paused = call.on;
+      m.match();
+      return changed;
+    }
+    default:
+      return runWorkers(m, call);
+  }
+}
+
+type WorkerCall = CallOf<'register' | 'beat' | 'probed' | 'suspect' | 'bury' | 'adopt' | 'orphans' | 'forgetHomes' | 'drain' | 'deregister' | 'workerBeat'>;
+
+function runWorkers(m: Model, call: WorkerCall): unknown {
+  switch (call.do) {
+    case 'register':
+      return workers.register(m, call);
+    case 'beat':
+      return workers.beat(m, call);
+    case 'probed':
+      return workers.probed(m, call);
+    case 'suspect':
+      return workers.suspect(m, call);
+    case 'bury':
+      return workers.bury(m, call);
+    case 'adopt':
+      return workers.adopt(m, call);
+    case 'orphans':
+      return workers.orphans(m);
+    case 'forgetHomes':
+      return workers.forgetHomes(m, call);
+    case 'drain':
+      return workers.drain(m, call);
+    case 'deregister':
+      return workers.deregister(m, call);
+    case 'workerBeat':
+      return workers.workerBeat(m, call);
+  }
+}
+
+/** The model's next state and what the call should answer. */
+export function step(m: Model, call: Call): Answer {
+  m.assignments = [];
+  m.caller = 'home' in call ? call.home : '';
+  const reply = run(m, call);
+  return { reply, assignments: m.assignments };
+}

@@ -1,0 +1,356 @@
+import type { PoolState, Scores } from '../helpers/state.js';
+
+/**
+ * The pool as protocol.md describes it, without Redis: plain maps, and the steps that several transitions share.
+ * It is exact: from one state and one call it tells the next state and the answer, the order of lists included.
+ */
+export interface Job {
+  id: string;
+  content: string;
+  state: string;
+  attempt: number;
+  handovers: number;
+  priority: number;
+  fence: number;
+  worker: string;
+  delivered: boolean;
+  started: number;
+  next: number;
+  created: number;
+  from: number;
+  queueMs: number;
+  totalMs: number;
+  runMs: number;
+  maxAttempts: number;
+  initialMs: number;
+  fatal: number[];
+  /** The fence whose result was taken last. */
+  done: number;
+  error: boolean;
+}
+
+export interface Worker {
+  id: string;
+  state: 'free' | 'busy' | 'draining' | 'suspect' | 'dead';
+  blocked: boolean;
+  drained: boolean;
+  leaving: boolean;
+  slots: number;
+  home: string;
+  boot: string;
+  previous: string;
+  link: number;
+  contract: string;
+  address: string;
+  misses: number;
+  suspected: number;
+}
+
+export const MS = { delivery: 5_000, lease: 30_000, homeTtl: 6_000, tickStale: 5_000, grace: 15_000, quarantine: 60_000, handover: 100, forget: 3_600_000 };
+const MAX_HANDOVERS = 5;
+const MAX_BACKOFF_MS = 60_000;
+
+export class Model {
+  us = 0;
+  fence = 0;
+  paused = false;
+  family = '';
+  ticked = 0;
+  grace = 0;
+  free: string[] = [];
+  waiting: string[][] = [[], [], [], []];
+  readonly jobs = new Map<string, Job>();
+  readonly workers = new Map<string, Worker>();
+  /** worker → job → fence, or `!fence` in quarantine. */
+  readonly held = new Map<string, Map<string, string>>();
+  readonly addresses = new Map<string, string>();
+  readonly leases = new Map<string, number>();
+  readonly later = new Map<string, number>();
+  readonly deadlines = new Map<string, number>();
+  readonly buried = new Map<string, number>();
+  readonly finished = new Map<string, number>();
+  readonly homes = new Map<string, number>();
+  readonly seen = new Map<string, number>();
+  readonly dead = new Map<string, number>();
+  /** Assignments of the call under way, for its caller. */
+  assignments: string[] = [];
+  caller = '';
+
+  /** `exactList`: up to that length a list loses an entry at once; longer ones keep it as a tombstone. */
+  constructor(readonly exactList: number) {}
+
+  get now(): number {
+    return Math.floor(this.us / 1000);
+  }
+
+  heldBy(worker: string): Map<string, string> {
+    let held = this.held.get(worker);
+    if (!held) this.held.set(worker, (held = new Map()));
+    return held;
+  }
+
+  room(w: Worker): number {
+    return w.slots - this.heldBy(w.id).size;
+  }
+
+  homeAlive(home: string): boolean {
+    const beat = this.homes.get(home);
+    return beat !== undefined && this.now - beat < MS.homeTtl;
+  }
+
+  isActive(w: Worker): boolean {
+    return w.state === 'free' || w.state === 'busy';
+  }
+
+  // The free list.
+
+  unlist(w: Worker): void {
+    if (this.free.length <= this.exactList) this.free = this.free.filter((id) => id !== w.id);
+  }
+
+  settle(w: Worker): void {
+    if (!this.isActive(w)) return;
+    if (!w.blocked && this.room(w) > 0) {
+      w.state = 'free';
+      if (!this.free.includes(w.id)) this.free.push(w.id);
+    } else {
+      w.state = 'busy';
+      this.unlist(w);
+    }
+  }
+
+  suspect(w: Worker): void {
+    this.unlist(w);
+    w.state = 'suspect';
+    w.suspected = this.now;
+  }
+
+  restore(w: Worker): void {
+    w.state = w.drained || w.leaving ? 'draining' : 'busy';
+    w.misses = 0;
+    this.settle(w);
+  }
+
+  // Jobs in and out of their queues.
+
+  enqueue(j: Job, ahead: boolean): void {
+    j.state = 'waiting';
+    if (ahead) this.queue(j).unshift(j.id);
+    else this.queue(j).push(j.id);
+  }
+
+  queue(j: Job): string[] {
+    const list = this.waiting[j.priority];
+    if (!list) throw new Error(`no queue of priority ${j.priority}`);
+    return list;
+  }
+
+  schedule(j: Job, due: number): void {
+    j.state = 'scheduled';
+    j.next = due;
+    this.later.set(j.id, due);
+  }
+
+  dequeue(j: Job): void {
+    this.later.delete(j.id);
+    const list = this.queue(j);
+    if (j.state === 'waiting' && list.length <= this.exactList) list.splice(list.indexOf(j.id), 1);
+  }
+
+  end(j: Job, state: string): void {
+    j.state = state;
+    this.deadlines.delete(j.id);
+    (state === 'failed' ? this.buried : this.finished).set(j.id, this.now);
+  }
+
+  /** When it must have started or, if that comes first, ended. */
+  setDeadline(j: Job): void {
+    const due = Math.min(j.queueMs > 0 ? j.from + j.queueMs : Number.POSITIVE_INFINITY, j.totalMs > 0 ? j.created + j.totalMs : Number.POSITIVE_INFINITY);
+    if (due < Number.POSITIVE_INFINITY) this.deadlines.set(j.id, due);
+  }
+
+  buryJob(j: Job): void {
+    this.end(j, 'failed');
+    j.error = true;
+  }
+
+  /** An attempt was spent and did not succeed. */
+  attemptFailed(j: Job, code: number, retryable: boolean, delayMs?: number): void {
+    if (!retryable || j.fatal.includes(code) || j.attempt >= j.maxAttempts) return this.buryJob(j);
+    j.error = true;
+    const backoff = Math.min(MAX_BACKOFF_MS, j.initialMs * 2 ** (j.attempt - 1));
+    const delay = delayMs ?? Math.floor(backoff * (0.9 + (0.2 * (j.fence % 1000)) / 1000));
+    if (delay > 0) this.schedule(j, this.now + delay);
+    else this.enqueue(j, true);
+  }
+
+  /** A lease ended that never was an attempt. */
+  handover(j: Job, delayMs: number): void {
+    j.handovers++;
+    j.attempt--;
+    if (j.handovers >= MAX_HANDOVERS) return this.buryJob(j);
+    if (j.queueMs > 0 && j.attempt === 0) this.setDeadline(j);
+    if (delayMs > 0) this.schedule(j, this.now + delayMs);
+    else this.enqueue(j, true);
+  }
+
+  /** The lease of a worker that is gone, or anew. */
+  revoke(j: Job): void {
+    this.leases.delete(j.id);
+    if (j.delivered) this.attemptFailed(j, 14, true);
+    else this.handover(j, 0);
+  }
+
+  /** The job goes elsewhere, the slot stays taken. */
+  quarantine(j: Job): void {
+    this.leases.delete(j.id);
+    this.heldBy(j.worker).set(j.id, `!${j.fence}`);
+    if (this.workers.get(j.worker)?.contract === 'METHOD') this.leases.set(`!${j.fence} ${j.worker} ${j.id}`, this.now + MS.quarantine);
+  }
+
+  unhold(worker: string, job: string): void {
+    this.leases.delete(`${this.heldBy(worker).get(job)} ${worker} ${job}`);
+    this.heldBy(worker).delete(job);
+  }
+
+  /** The job that this lease is for, if the lease stands. */
+  leased(worker: string, job: string, fence: string): Job | undefined {
+    const j = this.jobs.get(job);
+    return j?.state === 'running' && j.worker === worker && String(j.fence) === fence && this.heldBy(worker).get(job) === fence ? j : undefined;
+  }
+
+  // Workers that go.
+
+  revokeAll(w: Worker): number {
+    const held = [...this.heldBy(w.id)];
+    for (const [job, fence] of held) {
+      const j = this.leased(w.id, job, fence);
+      if (j) this.revoke(j);
+      this.unhold(w.id, job);
+    }
+    return held.length;
+  }
+
+  buryWorker(w: Worker): void {
+    this.revokeAll(w);
+    this.unlist(w);
+    w.state = 'dead';
+    this.seen.delete(w.id);
+    this.deadlines.delete(`@${w.id}`);
+    this.dead.set(w.id, this.now);
+    if (this.addresses.get(w.address) === w.id) this.addresses.delete(w.address);
+  }
+
+  settleOrLeave(w: Worker): void {
+    if (w.leaving && w.state !== 'dead' && this.heldBy(w.id).size === 0) this.buryWorker(w);
+    else this.settle(w);
+  }
+
+  // Match.
+
+  assign(j: Job, w: Worker): void {
+    this.assignments.push(`${j.id} ${j.fence} ${w.id} ${w.link} ${j.attempt}`);
+  }
+
+  lease(j: Job, w: Worker): void {
+    this.fence = Math.max(this.fence + 1, this.us);
+    Object.assign(j, { state: 'running', fence: this.fence, attempt: j.attempt + 1, worker: w.id, started: this.now, delivered: false });
+    this.heldBy(w.id).set(j.id, String(this.fence));
+    this.leases.set(j.id, this.now + Math.min(MS.delivery, j.runMs));
+    if (j.queueMs > 0) this.deadlines.delete(j.id);
+    if (j.totalMs > 0) this.deadlines.set(j.id, j.created + j.totalMs);
+    if (w.home === this.caller) this.assign(j, w);
+  }
+
+  /** How many really wait. An id may stand in a list twice: its tombstone, and the job that came under it after retention. */
+  get waitingCount(): number {
+    return [...this.jobs.values()].filter(({ state }) => state === 'waiting').length;
+  }
+
+  /** The job whose turn it is, out of its list; entries of jobs that do not wait any more are dropped. Only if `to` has somebody for it. */
+  nextJob<T>(to: (j: Job) => T | undefined): { j: Job; for: T } | undefined {
+    for (const list of [...this.waiting].reverse()) {
+      for (let id = list[0]; id !== undefined; id = list[0]) {
+        const j = this.jobs.get(id);
+        if (j?.state === 'waiting') {
+          const who = to(j);
+          if (who === undefined) return undefined;
+          list.shift();
+          return { j, for: who };
+        }
+        list.shift();
+      }
+    }
+    return undefined;
+  }
+
+  takeWorker(): Worker | undefined {
+    for (let id = this.free.shift(); id !== undefined; id = this.free.shift()) {
+      const w = this.workers.get(id);
+      if (w?.state !== 'free') continue;
+      if (this.homeAlive(w.home)) return w;
+      this.suspect(w);
+    }
+    return undefined;
+  }
+
+  match(): void {
+    while (!this.paused && this.free.length > 0) {
+      const pair = this.nextJob(() => this.takeWorker());
+      if (!pair) return;
+      this.lease(pair.j, pair.for);
+      this.settle(pair.for);
+    }
+  }
+
+  snapshot(): PoolState {
+    return snapshot(this);
+  }
+}
+
+function snapshot(m: Model): PoolState {
+  const scores = (map: Map<string, number>): Scores => Object.fromEntries([...map].sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1)));
+  const isTerminal = (j: Job) => ['succeeded', 'failed', 'cancelled', 'expired'].includes(j.state);
+  const byId = <T extends { id: string }, V>(map: Map<string, T>, view: (item: T) => V) =>
+    Object.fromEntries([...map.values()].sort((a, b) => (a.id < b.id ? -1 : 1)).map((item) => [item.id, view(item)]));
+  return {
+    fence: String(m.fence),
+    paused: m.paused,
+    family: m.family,
+    tombstones: m.waiting.flat().length - m.waitingCount,
+    ticked: m.ticked,
+    grace: m.grace,
+    workers: byId(m.workers, ({ id, link, ...w }) => ({ ...w, link: String(link), listed: m.free.includes(id) })),
+    held: Object.fromEntries([...m.held].filter(([, jobs]) => jobs.size > 0).map(([id, jobs]) => [id, Object.fromEntries(jobs)])),
+    addresses: Object.fromEntries(m.addresses),
+    free: [...m.free],
+    waiting: m.waiting.map((list) => [...list]),
+    jobs: byId(m.jobs, (j) => {
+      const running = j.state === 'running';
+      return {
+        state: j.state,
+        attempt: j.attempt,
+        handovers: j.handovers,
+        priority: j.priority,
+        fence: running ? String(j.fence) : '',
+        worker: running ? j.worker : '',
+        delivered: running && j.delivered,
+        started: running ? j.started : 0,
+        next: j.state === 'scheduled' ? j.next : 0,
+        payload: !isTerminal(j) || j.state === 'failed',
+        result: j.state === 'succeeded',
+        error: j.error,
+        expires: isTerminal(j),
+        leaks: false,
+      };
+    }),
+    leases: scores(m.leases),
+    later: scores(m.later),
+    deadlines: scores(m.deadlines),
+    buried: scores(m.buried),
+    finished: scores(m.finished),
+    homes: scores(m.homes),
+    seen: scores(m.seen),
+    dead: scores(m.dead),
+  };
+}
