@@ -25,7 +25,6 @@ export interface AdopterOptions {
 export type Checked = 'adopted' | 'buried' | 'moved_on' | 'spared';
 
 const PAGE = 500;
-const CHECKS_AT_ONCE = 100;
 
 /** Workers whose home cannot reach them, or is gone: found, reached by another replica, and then taken over, or buried. */
 export class Adopter {
@@ -36,21 +35,46 @@ export class Adopter {
     this.#options = options;
   }
 
-  /** Some homes of that pool are dead: pages through its roll once, and has what is orphaned checked. */
+  /** Some homes of that pool are dead: what is orphaned is checked, and then they are forgotten. */
   async onDeadHomes(pool: string, homes: string[]): Promise<void> {
-    if (this.#searching.has(pool)) return;
+    // Only after the search: if whoever searches dies in between, the next tick names the homes again.
+    if (await this.#search(pool)) await this.#options.store.workers.forgetHomes(pool, homes);
+  }
+
+  /** Looks for orphans whose check was lost: in all pools, now and then. */
+  async searchAll(): Promise<void> {
+    for (const pool of await this.#options.store.pools()) await this.#search(pool);
+  }
+
+  /** Pages through the roll of a pool once, and has what is orphaned checked. false: a search is under way already. */
+  async #search(pool: string): Promise<boolean> {
+    if (this.#searching.has(pool)) return false;
     this.#searching.add(pool);
     const { store, checks } = this.#options;
     try {
       for (let cursor = '0', first = true; first || cursor !== '0'; first = false) {
         const page = await store.workers.orphans(pool, cursor, PAGE);
         cursor = page.cursor;
-        for (let i = 0; i < page.orphans.length; i += CHECKS_AT_ONCE) await checks.request(page.orphans.slice(i, i + CHECKS_AT_ONCE));
+        await checks.request(page.orphans);
       }
-      // Only now: whoever searches dies in between, and the next tick names the homes again.
-      await store.workers.forgetHomes(pool, homes);
+      return true;
     } finally {
       this.#searching.delete(pool);
+    }
+  }
+
+  /** Redis names this replica as that worker's home: the link that belongs to it. Answers whether there is one now. Never rejects. */
+  async openLink(pool: string, id: string, epoch: string): Promise<boolean> {
+    const { store, links, onError } = this.#options;
+    try {
+      const [record] = await store.readWorkers(pool, [id]);
+      if (!record || record.state === 'dead' || record.home !== store.home || record.link !== epoch) return false;
+      const target = targetOf(record, epoch);
+      if (target) links.open(target);
+      return target !== undefined;
+    } catch (error) {
+      onError(error);
+      return false;
     }
   }
 

@@ -98,7 +98,9 @@ export class Prober {
   async resolveDoubt(attempt: Attempt, outcome: Outcome): Promise<void> {
     const { links, finisher, timeoutMs, rejoin, onError } = this.#options;
     const link = links.get(attempt.pool, attempt.worker);
-    if (!link || link.contract === 'METHOD') return finisher.settle(attempt, outcome);
+    // Another is its home by now, and asks it: what we say of it would only spend an attempt that may go on there.
+    if (!link) return this.#options.running.remove(attempt);
+    if (link.contract === 'METHOD') return finisher.settle(attempt, outcome);
     try {
       const answer = await link.probe(timeoutMs);
       const has = answer.held?.some(({ jobId, fence }) => jobId === attempt.jobId && fence === attempt.fence);

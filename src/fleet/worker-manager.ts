@@ -116,6 +116,11 @@ export class WorkerManager {
     return this.#options.adopter.check(target);
   }
 
+  /** Looks for workers without a home whose check was lost (see Adopter). */
+  searchOrphans(): Promise<void> {
+    return this.#options.adopter.searchAll();
+  }
+
   /** Ends every connection to a worker. What was open on them breaks. */
   closeGrpcAll(): void {
     this.#options.links.closeAll();

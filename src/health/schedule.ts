@@ -16,6 +16,10 @@ export interface HealthScheduleOptions {
   concurrency: number;
   /** Once a sweep in the whole cluster: hints every replica to look at its links. */
   sweep: () => Promise<void>;
+  /** Now and then in the whole cluster: workers without a home whose check was lost. */
+  searchOrphans: () => Promise<void>;
+  /** Is there no other replica that could take a check? */
+  alone: () => Promise<boolean>;
   check: (target: CheckTarget) => Promise<unknown>;
   onError: (error: unknown) => void;
 }
@@ -34,6 +38,8 @@ const YIELD_MS = 200;
 const UPSERT_INTERVALS = 3;
 const KEPT = 100;
 const CHECKS_AT_ONCE = 100;
+/** Every third sweep that this replica is given looks for lost orphans too. */
+const SEARCH_SWEEPS = 3;
 /** BullMQ storms against a full Redis: it stands still for so long at a time. */
 const FULL_PAUSE_MS = 5_000;
 
@@ -48,6 +54,7 @@ export class HealthSchedule implements CheckQueue {
   readonly #stop = new AbortController();
   #upserting: Promise<void> | undefined;
   #full = false;
+  #sweeps = 0;
 
   constructor(options: HealthScheduleOptions) {
     this.#options = options;
@@ -111,11 +118,15 @@ export class HealthSchedule implements CheckQueue {
   }
 
   async #work(job: Job, token: string | undefined): Promise<void> {
-    if (job.name === SWEEP) return this.#options.sweep();
+    const { replica, clock, takeMs, sweep, searchOrphans, alone } = this.#options;
+    if (job.name === SWEEP) {
+      await sweep();
+      if (this.#sweeps++ % SEARCH_SWEEPS === 0) await searchOrphans();
+      return;
+    }
     const { targets, askedAt } = job.data as CheckJob;
-    const { replica, clock, takeMs } = this.#options;
     const ours = targets.some(({ home }) => home === replica);
-    if (ours && clock.now() - askedAt < takeMs) {
+    if (ours && clock.now() - askedAt < takeMs && !(await alone())) {
       await job.moveToDelayed(clock.now() + YIELD_MS, token);
       throw new DelayedError();
     }

@@ -25,6 +25,8 @@ export interface DispatcherOptions {
   maxQueue: number;
   /** The call of that attempt broke: ask the worker, and settle it. `outcome`: what to say of it if it proves lost. */
   onDoubtful: (attempt: Attempt, outcome: Outcome) => void;
+  /** Redis says that this replica is the worker's home, and it has no link: make one, if that is still so. Answers whether there is one. */
+  openLink: (pool: string, worker: string, epoch: string) => Promise<boolean>;
   /** The worker was told to stop that attempt: ask it whether it has. */
   onAborted: (attempt: LeaseRef) => void;
   onError: (error: unknown) => void;
@@ -62,7 +64,7 @@ export class Dispatcher {
       if (this.#options.running.get(lease(assignment))) continue;
       // The lease may have moved on while we did not look: a replica that was stopped for a while must not wake up and send it.
       if (old) this.ask({ ...lease(assignment), link: assignment.link });
-      else this.#send(assignment);
+      else void this.#send(assignment);
     }
   }
 
@@ -100,10 +102,15 @@ export class Dispatcher {
     }
   }
 
-  #send(assignment: Assignment): void {
-    const { links, finisher } = this.#options;
-    const link = links.get(assignment.pool, assignment.worker);
-    if (!link) return finisher.release(lease(assignment), 'its replica had no link to the worker', false);
+  async #send(assignment: Assignment): Promise<void> {
+    const { links, finisher, openLink } = this.#options;
+    const { pool, worker, link: epoch } = assignment;
+    // The reply to the script that made this replica the worker's home may have been lost.
+    if (!links.get(pool, worker) && !(await openLink(pool, worker, epoch))) {
+      return finisher.release(lease(assignment), 'its replica had no link to the worker', false);
+    }
+    const link = links.get(pool, worker);
+    if (!link || this.#options.running.get(lease(assignment))) return;
     this.#track(lease(assignment), link.ref);
     link.assign(assignment);
   }

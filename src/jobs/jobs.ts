@@ -55,6 +55,9 @@ export class Jobs {
   /** Resolves with the job as it is when it ended, or when `signal` aborts first. Rejects with `not_found`. */
   async wait(pool: string, id: string, signal: AbortSignal): Promise<JobRecord> {
     const { store, waiters } = this.#options;
+    // Asked first: a call for a job that is not there must not make a pool.
+    const [there] = await store.readJobs(pool, [id], { bodies: false });
+    if (!there) throw notFound(pool, id);
     await store.enter(pool);
     const over = new AbortController();
     const ended = waiters.wait(pool, id, AbortSignal.any([signal, over.signal]));

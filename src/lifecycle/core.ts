@@ -83,6 +83,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     acceptAgeMs: config.ACCEPT_AGE_MS,
     ...batches,
     onDoubtful: (attempt, outcome) => void prober.resolveDoubt(attempt, outcome),
+    openLink: (pool, worker, epoch) => adopter.openLink(pool, worker, epoch),
     onAborted: (lease) => {
       const link = ofWorker(lease);
       if (link && link.contract !== 'METHOD') void prober.probe(link);

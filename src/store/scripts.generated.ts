@@ -959,32 +959,6 @@ for _, id in ipairs(later) do
   local j = job_get(id)
   if j.state == 'scheduled' then enqueue(j, false) end
 end
-local deadlines, more_deadlines = due(DEADLINES)
-for _, id in ipairs(deadlines) do
-  call('ZREM', DEADLINES, id)
-  if string.sub(id, 1, 1) == '@' then
-    local w = worker_get(string.sub(id, 2))
-    if w.state and w.state ~= 'dead' then
-      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, 'drain_timeout') end
-    end
-  else
-    local j = job_get(id)
-    if j.state == 'running' and j.total and NOW >= j.created + tonumber(j.total) then
-      local w = worker_get(j.worker)
-      call('ZREM', LEASES, id)
-      quarantine(j, w)
-      terminal(j, 'expired')
-    elseif j.state == 'waiting' or j.state == 'scheduled' then
-      local queue_due = j.queue and j.attempt == 0 and NOW >= math.max(j.from, j.created) + tonumber(j.queue)
-      if queue_due or (j.total and NOW >= j.created + tonumber(j.total)) then
-        dequeue(j)
-        terminal(j, 'expired')
-      elseif j.total then
-        call('ZADD', DEADLINES, j.created + tonumber(j.total), id)
-      end
-    end
-  end
-end
 local more_leases = false
 if NOW >= grace then
   local leases
@@ -1018,6 +992,32 @@ if NOW >= grace then
         for _, worker in ipairs(call('ZRANGE', P .. 'workers', 0, tonumber(limit) - 1)) do
           if call('HDEL', held_key(worker), member) == 1 then settle_or_leave(worker_get(worker)) end
         end
+      end
+    end
+  end
+end
+local deadlines, more_deadlines = due(DEADLINES)
+for _, id in ipairs(deadlines) do
+  call('ZREM', DEADLINES, id)
+  if string.sub(id, 1, 1) == '@' then
+    local w = worker_get(string.sub(id, 2))
+    if w.state and w.state ~= 'dead' then
+      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, 'drain_timeout') end
+    end
+  else
+    local j = job_get(id)
+    if j.state == 'running' and j.total and NOW >= j.created + tonumber(j.total) then
+      local w = worker_get(j.worker)
+      call('ZREM', LEASES, id)
+      quarantine(j, w)
+      terminal(j, 'expired')
+    elseif j.state == 'waiting' or j.state == 'scheduled' then
+      local queue_due = j.queue and j.attempt == 0 and NOW >= math.max(j.from, j.created) + tonumber(j.queue)
+      if queue_due or (j.total and NOW >= j.created + tonumber(j.total)) then
+        dequeue(j)
+        terminal(j, 'expired')
+      elseif j.total then
+        call('ZADD', DEADLINES, j.created + tonumber(j.total), id)
       end
     end
   end
