@@ -31,8 +31,8 @@ export const keys = {
   workerLabels: (name: string, id: string) => `${pool(name)}worker:${id}:labels`,
   /** STRING: JSON. */
   workerKinds: (name: string, id: string) => `${pool(name)}worker:${id}:kinds`,
-  /** STRING: which worker is at that address. */
-  address: (name: string, address: string) => `${pool(name)}address:${address}`,
+  /** HASH: ip:port → which dialed worker is there. */
+  addresses: (name: string) => `${pool(name)}addresses`,
   /** ZSET: worker id → its last own sign of life (ms). */
   workers: (name: string) => `${pool(name)}workers`,
   /** ZSET: dead worker id → time of death (ms). */

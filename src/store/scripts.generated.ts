@@ -14,6 +14,7 @@ local FREE = P .. 'free'
 local LEASES = P .. 'leases'
 local LATER = P .. 'later'
 local DEADLINES = P .. 'deadlines'
+local ADDRESSES = P .. 'addresses'
 local function waiting_key(priority) return P .. 'waiting:' .. priority end
 local counts = {}
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
@@ -48,7 +49,7 @@ local function bury_worker(w, reason)
   call('ZREM', P .. 'workers', w.id)
   call('ZREM', DEADLINES, '@' .. w.id)
   call('ZADD', P .. 'dead', NOW, w.id)
-  if w.address and call('GET', P .. 'address:' .. w.address) == w.id then call('DEL', P .. 'address:' .. w.address) end
+  if w.address and call('HGET', ADDRESSES, w.address) == w.id then call('HDEL', ADDRESSES, w.address) end
   event('worker.dead', w.id, 'reason', reason)
 end
 local function settle_or_leave(w)
@@ -241,7 +242,7 @@ local function take_worker()
       local room = w.slots - call('HLEN', held_key(id))
       if room > 0 and not w.blocked then return w, room end
     end
-    if w.state == 'free' then
+    if w.state == 'free' and not home_alive(w.home) then
       suspect(w, 'home_gone')
     elseif w.state then
       call('HSET', worker_key(id), 'listed', '0')
@@ -737,10 +738,10 @@ end
 local known = w.state and w.state ~= 'dead'
 local freed = 0
 if known and w.boot ~= boot then freed = revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
-local at = call('GET', P .. 'address:' .. address)
+local at = call('HGET', ADDRESSES, address)
 if at and at ~= id then bury_worker(worker_get(at), 'superseded') end
-if w.address and w.address ~= address and call('GET', P .. 'address:' .. w.address) == id then call('DEL', P .. 'address:' .. w.address) end
-call('SET', P .. 'address:' .. address, id)
+if w.address and w.address ~= address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
+call('HSET', ADDRESSES, address, id)
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
 if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end

@@ -107,7 +107,7 @@ for i = 4 + nw, 3 + nw + nj do
   end
   out[#out + 1] = hash
 end
-for i = 4 + nw + nj, #ARGV do out[#out + 1] = redis.call('GET', P .. 'address:' .. ARGV[i]) or '' end
+for i = 4 + nw + nj, #ARGV do out[#out + 1] = redis.call('HGET', P .. 'addresses', ARGV[i]) or '' end
 return out`;
 
 /** The whole pool in one call. */

@@ -59,7 +59,7 @@ async function readKey(redis: Redis, key: string, short: string, into: Dump): Pr
     // What a digest covers is tested where it is made.
     for (const [field, value] of Object.entries(await redis.hgetall(key))) into.set(`${short}.${field}`, field === 'digest' ? '#' : value);
   } else if (type === 'zset') {
-    for (const member of await redis.zrange(key, 0, -1)) into.set(`${short}.${member}`, (await redis.zscore(key, member)) ?? '');
+    for (const member of await redis.zrange(key, '0', '-1')) into.set(`${short}.${member}`, (await redis.zscore(key, member)) ?? '');
   } else if (type === 'stream') {
     into.set(short, (await redis.xrange(key, '-', '+')).map(([, flat]) => eventText(flat)).join(' | '));
   } else if (type !== 'none') throw new Error(`${key} is a ${type}`);

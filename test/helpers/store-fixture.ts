@@ -164,7 +164,20 @@ export class TestPool {
   info(id = 'w1', fields: Partial<WorkerInfo> = {}): WorkerInfo {
     const address = { ip: '10.0.0.1', port: Number(id.replace(/\D/g, '')) };
     const boot = `${id}-b1`;
-    return { pool: this.name, id, address, contract: 'RUNNER', region: '', slots: 1, labels: {}, kinds: [], version: '', boot, bootDerived: false, ...fields };
+    return {
+      pool: this.name,
+      id,
+      address,
+      contract: 'RUNNER',
+      region: '',
+      slots: 1,
+      labels: {},
+      kinds: [],
+      version: '',
+      boot,
+      bootDerived: false,
+      ...fields,
+    };
   }
 
   /** Registers a worker; its home is `by`. */

@@ -24,10 +24,10 @@ local known = w.state and w.state ~= 'dead'
 local freed = 0
 if known and w.boot ~= boot then freed = revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
 
-local at = call('GET', P .. 'address:' .. address)
+local at = call('HGET', ADDRESSES, address)
 if at and at ~= id then bury_worker(worker_get(at), 'superseded') end
-if w.address and w.address ~= address and call('GET', P .. 'address:' .. w.address) == id then call('DEL', P .. 'address:' .. w.address) end
-call('SET', P .. 'address:' .. address, id)
+if w.address and w.address ~= address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
+call('HSET', ADDRESSES, address, id)
 
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end

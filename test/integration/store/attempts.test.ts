@@ -30,7 +30,13 @@ test('a retryable failure: again after the backoff, less a tenth at most', async
   const lease = await p.leased();
   const { value, diff } = await p.during(() => p.finish([p.result(lease, failure())]));
   expect(value.reply).toMatchObject([{ verdict: 'accepted', state: 'scheduled', attempt: 1 }]);
-  expect(diff).toEqual({ ...backsOff('j1', '2 test retryable: no', 900), ...unleased('j1', 'w1', 'F1'), ...roomy('w1'), free: '+ w1', 'job:j1.done': '+ F1' });
+  expect(diff).toEqual({
+    ...backsOff('j1', '2 test retryable: no', 900),
+    ...unleased('j1', 'w1', 'F1'),
+    ...roomy('w1'),
+    free: '+ w1',
+    'job:j1.done': '+ F1',
+  });
 });
 
 test.each([
@@ -47,7 +53,11 @@ test.each([
 
 test('the backoff grows by its multiplier up to its ceiling, and the last attempt buries', async () => {
   const p = await fixture.pool();
-  let at = { lease: await p.leased('j1', 'w1', policy({ maxAttempts: 5, initialBackoffMs: 1_000, maxBackoffMs: 5_000, multiplier: 3 })), nowMs: 0, delayMs: 0 };
+  let at = {
+    lease: await p.leased('j1', 'w1', policy({ maxAttempts: 5, initialBackoffMs: 1_000, maxBackoffMs: 5_000, multiplier: 3 })),
+    nowMs: 0,
+    delayMs: 0,
+  };
   const delays: number[] = [];
   for (let i = 0; i < 4; i++) {
     at = await nextAttempt(p, at.lease, at.nowMs);
@@ -103,7 +113,10 @@ test('one attempt at most: the first failure buries', async () => {
 test('the failure of an earlier attempt does not outlive a job that ended well', async () => {
   const p = await fixture.pool();
   const { lease } = await nextAttempt(p, await p.leased(), 0);
-  expect(await p.diff(() => p.finish([p.result(lease, success())]))).toMatchObject({ 'ttl job:j1': '+ 3600 s', 'ttl job:j1:error': '604800 s → 3600 s' });
+  expect(await p.diff(() => p.finish([p.result(lease, success())]))).toMatchObject({
+    'ttl job:j1': '+ 3600 s',
+    'ttl job:j1:error': '604800 s → 3600 s',
+  });
 });
 
 test('nor one that is cancelled while it backs off', async () => {

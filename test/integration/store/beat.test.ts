@@ -48,7 +48,10 @@ test.each([
   const lease = await p.leased('j1', 'w1', { delivered: false });
   const by = what === 'another replica' ? p.r2 : p.r1;
   await by.workers.beat(p.name, [], false);
-  const beats = [{ worker: 'w1', link: '1', lease }, { worker: 'w1', link: '1', ageMs: 0 }].map((beat) => ({ ...beat, ...fields }));
+  const beats = [
+    { worker: 'w1', link: '1', lease },
+    { worker: 'w1', link: '1', ageMs: 0 },
+  ].map((beat) => ({ ...beat, ...fields }));
   const { value, diff } = await p.during(() => by.workers.beat(p.name, beats, false));
   expect(value.reply).toEqual([answer, answer]);
   expect(diff).toEqual({});
@@ -70,7 +73,10 @@ test('a dead worker is gone', async () => {
   const p = await fixture.pool();
   const lease = await p.leased();
   await p.r1.workers.bury({ ...lease, boot: '' }, 0, 'evicted');
-  const beats = [{ worker: 'w1', link: '1', ageMs: 0 }, { worker: 'w1', link: '1', lease }];
+  const beats = [
+    { worker: 'w1', link: '1', ageMs: 0 },
+    { worker: 'w1', link: '1', lease },
+  ];
   expect(await p.during(() => p.r1.workers.beat(p.name, beats, false))).toMatchObject({ value: { reply: ['gone', 'gone'] }, diff: {} });
 });
 
@@ -104,7 +110,11 @@ test('a suspect that is restored takes what waits; a drained or leaving one is d
   for (const ref of [lease, drained, third]) await p.r1.workers.suspect(ref, 1, 'missed');
   await p.job('j2');
   await p.at(1);
-  const { assignments } = await p.r1.workers.beat(p.name, ['w1', 'w2', 'w3'].map((worker) => ({ worker, link: '1', ageMs: 0 })), false);
+  const { assignments } = await p.r1.workers.beat(
+    p.name,
+    ['w1', 'w2', 'w3'].map((worker) => ({ worker, link: '1', ageMs: 0 })),
+    false,
+  );
   expect(p.given(assignments)).toEqual(['j2 F2 w3 1']);
   expect(await Promise.all(['w1', 'w2', 'w3'].map((id) => p.workerState(id)))).toEqual(['draining', 'draining', 'busy']);
 });

@@ -11,7 +11,12 @@ test('a waiting job leaves a short list at once', async () => {
   await p.job('j2');
   const { value, diff } = await p.during(() => p.r2.jobs.cancel(p.name, ['j1']));
   expect(value).toEqual(['waiting']);
-  expect(diff).toEqual({ ...ended('j1', 'cancelled', 0, 'waiting'), 'deadlines.j1': '- t+9000', 'job:j1:payload': '- in', 'waiting:0': 'j1 j2 → j2' });
+  expect(diff).toEqual({
+    ...ended('j1', 'cancelled', 0, 'waiting'),
+    'deadlines.j1': '- t+9000',
+    'job:j1:payload': '- in',
+    'waiting:0': 'j1 j2 → j2',
+  });
   expect(await until(() => p.hints('r1').at(0))).toBe('done j1');
 });
 

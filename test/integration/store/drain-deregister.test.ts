@@ -26,7 +26,12 @@ test('undrained, it takes what waits', async () => {
   await p.job();
   const { value, diff } = await p.during(() => p.r1.workers.drain(p.name, 'w1', false));
   expect(p.given(value.assignments)).toEqual(['j1 F1 w1 1']);
-  expect(diff).toMatchObject({ events: '+ worker.undrained w1', 'worker:w1.drained': '- 1', 'worker:w1.reason': '- drained', 'worker:w1.state': 'draining → busy' });
+  expect(diff).toMatchObject({
+    events: '+ worker.undrained w1',
+    'worker:w1.drained': '- 1',
+    'worker:w1.reason': '- drained',
+    'worker:w1.state': 'draining → busy',
+  });
 });
 
 test('undrain of one that is not drained changes nothing', async () => {
@@ -62,7 +67,7 @@ test('deregister: a worker that holds nothing is dead at once', async () => {
   const { value, diff } = await p.during(() => p.r1.workers.deregister(p.name, 'w1', 'w1-b1'));
   expect(value.reply).toEqual({ status: 'ok', held: 0 });
   expect(diff).toEqual({
-    'address:10.0.0.1:1': '- w1',
+    'addresses.10.0.0.1:1': '- w1',
     'dead.w1': '+ t+0',
     events: '+ worker.dead w1 reason=deregistered',
     free: '- w1',
@@ -104,7 +109,11 @@ test('deregister: a worker that went in time leaves no timeout behind; one that 
   expect(await p.diff(() => p.finish([p.result(lease)]))).toMatchObject({ 'deadlines.@w1': '- t+3000' });
   await p.leased('j2', 'w2');
   await p.r1.workers.deregister(p.name, 'w2', '', 3_000);
-  expect(await p.diff(() => p.worker('w2'))).toMatchObject({ 'deadlines.@w2': '- t+3000', 'worker:w2.leaving': '- 1', 'worker:w2.state': 'draining → busy' });
+  expect(await p.diff(() => p.worker('w2'))).toMatchObject({
+    'deadlines.@w2': '- t+3000',
+    'worker:w2.leaving': '- 1',
+    'worker:w2.state': 'draining → busy',
+  });
 });
 
 test('deregister: undrain does not call a leaving worker back', async () => {
@@ -119,6 +128,9 @@ test('deregister: undrain does not call a leaving worker back', async () => {
 test('deregister: an old boot says nothing about the new one', async () => {
   const p = await fixture.pool();
   await p.worker('w1', { boot: 'new' });
-  expect(await p.during(() => p.r1.workers.deregister(p.name, 'w1', 'old'))).toMatchObject({ value: { reply: { status: 'superseded', held: 0 } }, diff: {} });
+  expect(await p.during(() => p.r1.workers.deregister(p.name, 'w1', 'old'))).toMatchObject({
+    value: { reply: { status: 'superseded', held: 0 } },
+    diff: {},
+  });
   expect((await p.r1.workers.deregister(p.name, 'w9', '')).reply).toEqual({ status: 'unknown', held: 0 });
 });

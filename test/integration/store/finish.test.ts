@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { keys } from '../../../src/store/keys.js';
 import { buried, ended, full, quarantined, roomy, started, unleased } from '../../helpers/store-diffs.js';
 import { failure, StoreFixture, success, T0 } from '../../helpers/store-fixture.js';
 import { until } from '../../helpers/until.js';
@@ -10,7 +11,11 @@ test('a result ends its job; the worker goes back on the list when nothing waits
   const lease = await p.leased('j1', 'w1', { job: { payload: Buffer.from('in'), metadata: { a: 'b' }, totalTimeoutMs: 9_000 } });
   await p.at(1_000);
   const { value, diff } = await p.during(() => p.finish([p.result(lease, success('out'))]));
-  expect(value).toEqual({ reply: [{ verdict: 'accepted', state: 'succeeded', attempt: 1, startedAt: T0, at: T0 + 1_000 }], assignments: [], more: false });
+  expect(value).toEqual({
+    reply: [{ verdict: 'accepted', state: 'succeeded', attempt: 1, startedAt: T0, at: T0 + 1_000 }],
+    assignments: [],
+    more: false,
+  });
   expect(diff).toEqual({
     ...unleased('j1', 'w1', 'F1'),
     ...ended('j1', 'succeeded', 1_000),
@@ -55,7 +60,7 @@ test.each([
   await p.worker('w2');
   await p.r1.jobs.pause(p.name, true);
   await p.job('j2');
-  await p.raw.hdel(`muster:{${p.name}}:meta`, 'paused');
+  await p.raw.hdel(keys.meta(p.name), 'paused');
   const diff = await p.diff(() => act(p));
   expect(diff).toMatchObject({ 'held:w2.j2': '+ F2', free: 'w2 → w1', ...roomy('w1'), ...full('w2') });
 });
@@ -141,7 +146,7 @@ test('a job that nobody knows is gone', async () => {
 test('a job whose keys were lost while it was held is gone, and its slot is free', async () => {
   const p = await fixture.pool();
   const lease = await p.leased();
-  await p.raw.del(`muster:{${p.name}}:job:j1`);
+  await p.raw.del(keys.job(p.name, 'j1'));
   const { value, diff } = await p.during(() => p.finish([p.result(lease)]));
   expect(value.reply).toMatchObject([{ verdict: 'gone' }]);
   expect(diff).toEqual({ ...roomy('w1'), free: '+ w1', 'held:w1.j1': '- F1' });
@@ -184,7 +189,12 @@ test('a leaving worker goes with its last attempt', async () => {
   await p.job('j2');
   const { value, diff } = await p.during(() => p.finish([p.result(lease)]));
   expect(value).toMatchObject({ reply: [{ verdict: 'accepted' }], assignments: [] });
-  expect(diff).toMatchObject({ 'dead.w1': '+ t+0', events: '+ worker.dead w1 reason=deregistered', 'worker:w1.state': 'draining → dead', 'workers.w1': '- t+0' });
+  expect(diff).toMatchObject({
+    'dead.w1': '+ t+0',
+    events: '+ worker.dead w1 reason=deregistered',
+    'worker:w1.state': 'draining → dead',
+    'workers.w1': '- t+0',
+  });
 });
 
 test('those who wait elsewhere are told of the end; the caller knows it', async () => {

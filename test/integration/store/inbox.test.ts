@@ -27,7 +27,12 @@ test('hints of the pools that a replica entered arrive, of others and for others
   const { store, hints } = await ear('a1');
   const [mine, other] = [uniquePool(), uniquePool()];
   await store.enter(mine);
-  for (const [pool, home] of [[other, 'a1'], [mine, 'a2'], [mine, 'a1']] as const) await fixture.raw.publish(keys.home(pool, home), 'done j1');
+  for (const [pool, home] of [
+    [other, 'a1'],
+    [mine, 'a2'],
+    [mine, 'a1'],
+  ] as const)
+    await fixture.raw.publish(keys.home(pool, home), 'done j1');
   await fixture.raw.publish(keys.home(mine, 'a1'), 'assign j2 123 w1');
   await fixture.raw.publish(keys.home(mine, 'a1'), 'cancel j3 124 w1');
   await until(() => hints.length >= 3);
@@ -50,7 +55,8 @@ test('what is no hint is nothing', async () => {
   const { store, hints } = await ear('c1');
   const pool = uniquePool();
   await store.enter(pool);
-  for (const message of ['', 'done', 'assign j1', 'assign j1 1', 'other j1 1 w1', 'done last']) await fixture.raw.publish(keys.home(pool, 'c1'), message);
+  for (const message of ['', 'done', 'assign j1', 'assign j1 1', 'other j1 1 w1', 'done last'])
+    await fixture.raw.publish(keys.home(pool, 'c1'), message);
   await until(() => hints.length > 0);
   expect(hints).toEqual([{ kind: 'done', pool, jobId: 'last' }]);
 });
@@ -59,7 +65,7 @@ test('a lost subscription is there again by itself, and says for which pools hin
   const { store, hints, lost } = await ear('d1');
   const pools = [uniquePool(), uniquePool()];
   for (const pool of pools) await store.enter(pool);
-  await fixture.raw.client('KILL', 'TYPE', 'pubsub');
+  await fixture.raw.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
   await until(() => lost.length > 0, { what: 'resubscribed' });
   expect(lost).toEqual([pools]);
   await until(async () => (await fixture.raw.publish(keys.home(pools[1] ?? '', 'd1'), 'done j1')) === 1);

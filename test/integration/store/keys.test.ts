@@ -21,7 +21,7 @@ const TYPES: Record<string, [builder: string, type: string]> = {
   worker: [keys.worker(POOL, ID), 'hash'],
   workerLabels: [keys.workerLabels(POOL, ID), 'string'],
   workerKinds: [keys.workerKinds(POOL, ID), 'string'],
-  address: [keys.address(POOL, `${ID}:1`), 'string'],
+  addresses: [keys.addresses(POOL), 'hash'],
   workers: [keys.workers(POOL), 'zset'],
   dead: [keys.dead(POOL), 'zset'],
   held: [keys.held(POOL, ID), 'hash'],
@@ -51,7 +51,7 @@ function builderOf(key: string): string | undefined {
   return Object.keys(TYPES).find((name) => {
     const [shape = ''] = TYPES[name] ?? [];
     const pattern = shape.replace(/[{}.*+?^$|()[\]\\]/g, '\\$&').replace(ID, '[^:]+');
-    return new RegExp(`^${pattern.replace(/:1$/, name === 'address' ? ':\\d+' : ':1')}$`).test(key);
+    return new RegExp(`^${pattern}$`).test(key);
   });
 }
 
@@ -140,7 +140,9 @@ test('every name that the scripts build out of the prefix is one of keys.ts', ()
   expect([names.size, suffixes.size]).toEqual([16, 7]);
   const shapes = [...Object.values(TYPES).map(([shape]) => shape), keys.home(POOL, ID)];
   const prefix = `muster:{${POOL}}:`;
-  expect([...names].filter((name) => !shapes.some((shape) => (name.endsWith(':') ? shape.startsWith(prefix + name) : shape === prefix + name)))).toEqual([]);
+  expect(
+    [...names].filter((name) => !shapes.some((shape) => (name.endsWith(':') ? shape.startsWith(prefix + name) : shape === prefix + name))),
+  ).toEqual([]);
   expect([...suffixes].filter((suffix) => !shapes.some((shape) => shape.endsWith(ID + suffix)))).toEqual([]);
 });
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
+import { keys } from '../../../src/store/keys.js';
 import { StoreFixture } from '../../helpers/store-fixture.js';
 
 const fixture = new StoreFixture();
@@ -26,17 +27,17 @@ function figure(name: string, value: number, note = ''): void {
   process.stdout.write(`FIGURE ${name}=${value}${note}\n`);
 }
 
-// Ids and boots of 36 characters, as the SDK makes them: hash 312, address 152, roll 145, free list 38, events 13, the rest is the
+// Ids and boots of 36 characters, as the SDK makes them: hash 312, roll 145, address about 100, free list 38, events 13, the rest is the
 // key table's, which doubles now and then.
-test('an idle worker costs at most 750 bytes', async () => {
+test('an idle worker costs at most 700 bytes', async () => {
   const p = await fixture.pool();
   const bytes = await bytesEach((i) => {
     const id = randomUUID();
     return p.worker(id, { boot: randomUUID(), address: { ip: `10.0.${i >> 8}.${i & 255}`, port: 6_000 }, kinds: [] });
   });
   figure('idle-worker-bytes', bytes);
-  expect(await p.raw.llen(`muster:{${p.name}}:free`)).toBe(COUNT);
-  expect(bytes).toBeLessThanOrEqual(750);
+  expect(await p.raw.llen(keys.free(p.name))).toBe(COUNT);
+  expect(bytes).toBeLessThanOrEqual(700);
 });
 
 test('a waiting job costs at most 550 bytes and its payload', async () => {
@@ -48,6 +49,6 @@ test('a waiting job costs at most 550 bytes and its payload', async () => {
     return p.submit(specs, { max: COUNT });
   }, step);
   figure('waiting-job-bytes', bytes, ` (payload ${PAYLOAD_BYTES})`);
-  expect(await p.raw.llen(`muster:{${p.name}}:waiting:0`)).toBe(COUNT);
+  expect(await p.raw.llen(keys.waiting(p.name, 0))).toBe(COUNT);
   expect(bytes).toBeLessThanOrEqual(550 + PAYLOAD_BYTES);
 });

@@ -51,5 +51,5 @@ test('a home is forgotten when it is dead, not when it beats again', async () =>
   await p.at(6_000);
   const { value, diff } = await p.during(() => p.r1.workers.forgetHomes(p.name, ['r1', 'r2', 'r9']));
   expect([value, diff]).toEqual([1, { 'homes.r2': '- t+0' }]);
-  expect(await p.raw.zrange(keys.homes(p.name), 0, -1)).toEqual(['r1']);
+  expect(await p.raw.zrange(keys.homes(p.name), '0', '-1')).toEqual(['r1']);
 });

@@ -13,7 +13,7 @@ test('a new worker enters the roll, listed, with all that it said of itself', as
   const { value, diff } = await p.during(() => register(p, 'w1', { region: 'eu', labels: { a: 'b' }, kinds: ['k'], version: '2', slots: 2 }));
   expect(value).toEqual({ kind: 'ok', link: '1', state: 'free', revoked: 0 });
   expect(diff).toEqual({
-    'address:10.0.0.1:1': '+ w1',
+    'addresses.10.0.0.1:1': '+ w1',
     events: '+ worker.registered w1 address=10.0.0.1:1 contract=RUNNER',
     free: '+ w1',
     'homes.r1': '+ t+0',
@@ -130,7 +130,7 @@ test('a newcomer at an address supersedes who was there: it is dead and what it 
   const { diff } = await p.during(() => register(p, 'w2', { address: { ip: '10.0.0.1', port: 1 } }));
   expect(diff).toMatchObject({
     ...backsOff('j1', '14 worker_lost retryable: the worker w1 is gone: superseded', 1_900),
-    'address:10.0.0.1:1': 'w1 → w2',
+    'addresses.10.0.0.1:1': 'w1 → w2',
     'dead.w1': '+ t+1000',
     events: '+ worker.dead w1 reason=superseded | worker.registered w2 address=10.0.0.1:1 contract=RUNNER',
     free: '+ w2',
@@ -146,7 +146,7 @@ test('a worker that moves gives its old address up', async () => {
   const p = await fixture.pool();
   await p.worker();
   const diff = await p.diff(() => register(p, 'w1', { address: { ip: '10.0.0.9', port: 1 } }));
-  expect(diff).toEqual({ 'address:10.0.0.1:1': '- w1', 'address:10.0.0.9:1': '+ w1', 'worker:w1.address': '10.0.0.1:1 → 10.0.0.9:1' });
+  expect(diff).toEqual({ 'addresses.10.0.0.1:1': '- w1', 'addresses.10.0.0.9:1': '+ w1', 'worker:w1.address': '10.0.0.1:1 → 10.0.0.9:1' });
 });
 
 test('another family is refused beside workers, jobs or leases, and settles once all are gone', async () => {
@@ -179,7 +179,7 @@ test('a dead worker is back under the same boot, over a new link', async () => {
   await p.at(1_000);
   const diff = await p.diff(() => register(p, 'w1'));
   expect(diff).toEqual({
-    'address:10.0.0.1:1': '+ w1',
+    'addresses.10.0.0.1:1': '+ w1',
     'dead.w1': '- t+0',
     events: '+ worker.registered w1 address=10.0.0.1:1 contract=RUNNER',
     free: '+ w1',

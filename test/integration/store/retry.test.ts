@@ -7,7 +7,9 @@ const fixture = new StoreFixture();
 /** A dead letter `j1` of a worker that was drained after it. */
 async function withDeadLetter(): Promise<TestPool> {
   const p = await fixture.pool();
-  const lease = await p.leased('j1', 'w1', { job: { payload: Buffer.from('in'), metadata: { a: 'b' }, queueTimeoutMs: 60_000, totalTimeoutMs: 90_000 } });
+  const lease = await p.leased('j1', 'w1', {
+    job: { payload: Buffer.from('in'), metadata: { a: 'b' }, queueTimeoutMs: 60_000, totalTimeoutMs: 90_000 },
+  });
   await p.at(10);
   await p.finish([p.result(lease, failure({ retryable: false }))]);
   await p.r1.workers.drain(p.name, 'w1', true);
@@ -52,7 +54,10 @@ test('another time of burial: it was retried and buried again since, so nothing 
 
 test('twice is once', async () => {
   const p = await withDeadLetter();
-  const { reply } = await p.r1.jobs.retry(p.name, [{ id: 'j1', buriedAt: T0 + 10 }, { id: 'j1', buriedAt: T0 + 10 }]);
+  const { reply } = await p.r1.jobs.retry(p.name, [
+    { id: 'j1', buriedAt: T0 + 10 },
+    { id: 'j1', buriedAt: T0 + 10 },
+  ]);
   expect(reply).toEqual(['retried', 'not_buried']);
   expect(await p.waiting()).toEqual(['j1']);
 });

@@ -11,7 +11,10 @@ async function tombstones(p: TestPool): Promise<string | null> {
 
 test('tombstones do not count in the backlog, but a list of twice its bound is full', async () => {
   const p = await fixture.pool();
-  await p.submit(['j1', 'j2', 'j3', 'j4'].map((id) => p.spec(id)), { max: 4 });
+  await p.submit(
+    ['j1', 'j2', 'j3', 'j4'].map((id) => p.spec(id)),
+    { max: 4 },
+  );
   await p.r1.jobs.cancel(p.name, ['j1', 'j2', 'j3', 'j4']);
   expect([await p.waiting(), await tombstones(p)]).toEqual([['j1', 'j2', 'j3', 'j4'], '4']);
   const more = ['j5', 'j6', 'j7', 'j8'].map((id) => p.spec(id));

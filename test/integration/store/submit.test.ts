@@ -38,7 +38,13 @@ test('a new job stands with all its fields, and long ones in keys of their own',
 test('a job for later is scheduled, and its queue timeout counts from then', async () => {
   const p = await fixture.pool();
   const diff = await p.diff(() => p.job('j1', { notBefore: T0 + 1_000, queueTimeoutMs: 50 }));
-  expect(diff).toMatchObject({ 'later.j1': '+ t+1000', 'deadlines.j1': '+ t+1050', 'job:j1.state': '+ scheduled', 'job:j1.next': '+ t+1000', 'job:j1.from': '+ t+1000' });
+  expect(diff).toMatchObject({
+    'later.j1': '+ t+1000',
+    'deadlines.j1': '+ t+1050',
+    'job:j1.state': '+ scheduled',
+    'job:j1.next': '+ t+1000',
+    'job:j1.from': '+ t+1000',
+  });
   expect(await p.waiting()).toEqual([]);
 });
 

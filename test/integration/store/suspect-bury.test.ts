@@ -30,14 +30,20 @@ test('suspect: one more miss of a suspect is counted and is no news', async () =
   const p = await fixture.pool();
   const ref = await p.worker();
   await p.r1.workers.suspect(ref, 1, 'missed');
-  expect(await p.during(() => p.r1.workers.suspect(ref, 1, 'missed'))).toMatchObject({ value: { reply: 'suspect' }, diff: { 'worker:w1.misses': '1 → 2' } });
+  expect(await p.during(() => p.r1.workers.suspect(ref, 1, 'missed'))).toMatchObject({
+    value: { reply: 'suspect' },
+    diff: { 'worker:w1.misses': '1 → 2' },
+  });
 });
 
 test.each(['boot', 'link', 'home', 'id'])('suspect: another %s stands there: stale, nothing is written', async (what) => {
   const p = await fixture.pool();
   const ref = await p.worker();
   const by = what === 'home' ? p.r2 : p.r1;
-  expect(await p.during(() => by.workers.suspect(what === 'home' ? ref : { ...ref, [what]: '9' }, 1, 'missed'))).toMatchObject({ value: { reply: 'stale' }, diff: {} });
+  expect(await p.during(() => by.workers.suspect(what === 'home' ? ref : { ...ref, [what]: '9' }, 1, 'missed'))).toMatchObject({
+    value: { reply: 'stale' },
+    diff: {},
+  });
 });
 
 test('bury: what it held goes to others, its address is free, and it is forgotten later', async () => {
@@ -48,7 +54,7 @@ test('bury: what it held goes to others, its address is free, and it is forgotte
   expect(value.reply).toBe('buried');
   expect(diff).toEqual({
     ...backsOff('j1', '14 worker_lost retryable: the worker w1 is gone: unreachable', 1_900),
-    'address:10.0.0.1:1': '- w1',
+    'addresses.10.0.0.1:1': '- w1',
     'dead.w1': '+ t+1000',
     events: '+ worker.dead w1 reason=unreachable',
     'held:w1.j1': '- F1',

@@ -77,7 +77,11 @@ test('the total timeout ends a job that backs off, without a trace in the schedu
   const lease = await p.leased('j1', 'w1', { job: { totalTimeoutMs: 500 } });
   await p.finish([p.result(lease, failure())]);
   await p.at(500);
-  expect(await p.diff(() => p.tick())).toMatchObject({ ...ended('j1', 'expired', 500, 'scheduled'), 'later.j1': '- t+900', 'deadlines.j1': '- t+500' });
+  expect(await p.diff(() => p.tick())).toMatchObject({
+    ...ended('j1', 'expired', 500, 'scheduled'),
+    'later.j1': '- t+900',
+    'deadlines.j1': '- t+500',
+  });
 });
 
 test('the total timeout ends a running job: the slot is quarantined, the home told to stop it', async () => {

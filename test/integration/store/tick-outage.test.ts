@@ -66,7 +66,11 @@ test('time that ran ahead and back between two ticks is noticed by what was writ
   await p.at(3_600_000);
   await p.leased('j1', 'w1');
   await p.at(500);
-  expect(await p.diff(() => p.tick())).toMatchObject({ 'meta.grace': '+ t+15500', 'leases.j1': 't+3630000 → t+30500', 'homes.r1': 't+3600000 → t+500' });
+  expect(await p.diff(() => p.tick())).toMatchObject({
+    'meta.grace': '+ t+15500',
+    'leases.j1': 't+3630000 → t+30500',
+    'homes.r1': 't+3600000 → t+500',
+  });
 });
 
 test('a worker that dies after time ran back can be buried', async () => {

@@ -71,10 +71,10 @@ test('an entry of a dead letter ends with its retention, at 7 days and 1 ms', as
   await deadLetter(p, 'j1');
   await p.at(WEEK);
   await p.tick();
-  expect(await p.raw.zrange(keys.buried(p.name), 0, -1)).toEqual(['j1']);
+  expect(await p.raw.zrange(keys.buried(p.name), '0', '-1')).toEqual(['j1']);
   await p.at(WEEK + 1);
   await p.tick();
-  expect(await p.raw.zrange(keys.buried(p.name), 0, -1)).toEqual([]);
+  expect(await p.raw.zrange(keys.buried(p.name), '0', '-1')).toEqual([]);
 });
 
 test('a home is dead at 6 s, not 1 ms before, and is named until it is forgotten', async () => {

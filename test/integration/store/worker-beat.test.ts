@@ -8,7 +8,9 @@ test("a worker's own word is its sign of life and keeps what it holds, through a
   const p = await fixture.pool();
   const { jobId, fence, boot } = await p.leased('j1', 'w1', { delivered: false });
   await p.at(1_000);
-  const { value, diff } = await p.during(() => p.r2.workers.workerBeat(p.name, 'w1', boot, [{ jobId, fence, done: false, progress: Buffer.from('half') }]));
+  const { value, diff } = await p.during(() =>
+    p.r2.workers.workerBeat(p.name, 'w1', boot, [{ jobId, fence, done: false, progress: Buffer.from('half') }]),
+  );
   expect(value).toEqual({ known: 'ok', revoked: [false] });
   expect(diff).toEqual({
     'job:j1.delivered': '0 → 1',
@@ -42,7 +44,12 @@ test('what is not its lease is revoked: another fence, another job, a quarantine
   const lease = await p.leased('j1', 'w1');
   const other = await p.leased('j2', 'w2');
   await p.r1.jobs.cancel(p.name, ['j1']);
-  const held = [lease, { ...lease, fence: '1' }, other, { ...lease, jobId: 'j9' }].map(({ jobId, fence }) => ({ jobId, fence, done: true, progress: NONE }));
+  const held = [lease, { ...lease, fence: '1' }, other, { ...lease, jobId: 'j9' }].map(({ jobId, fence }) => ({
+    jobId,
+    fence,
+    done: true,
+    progress: NONE,
+  }));
   const { value, diff } = await p.during(() => p.r1.workers.workerBeat(p.name, 'w1', lease.boot, held));
   expect(value).toEqual({ known: 'ok', revoked: [true, true, true, true] });
   expect(diff).toEqual({});
@@ -68,5 +75,8 @@ test('without a boot, as the first contract has it, the id is enough', async () 
   const p = await fixture.pool();
   await p.worker();
   await p.at(1_000);
-  expect(await p.during(() => p.r1.workers.workerBeat(p.name, 'w1', '', []))).toEqual({ value: { known: 'ok', revoked: [] }, diff: { 'workers.w1': 't+0 → t+1000' } });
+  expect(await p.during(() => p.r1.workers.workerBeat(p.name, 'w1', '', []))).toEqual({
+    value: { known: 'ok', revoked: [] },
+    diff: { 'workers.w1': 't+0 → t+1000' },
+  });
 });

@@ -19,6 +19,7 @@ local FREE = P .. 'free'
 local LEASES = P .. 'leases'
 local LATER = P .. 'later'
 local DEADLINES = P .. 'deadlines'
+local ADDRESSES = P .. 'addresses'
 local function waiting_key(priority) return P .. 'waiting:' .. priority end
 
 -- Counters are summed here and written once, by `flush`.

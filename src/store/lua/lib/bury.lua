@@ -20,7 +20,7 @@ local function bury_worker(w, reason)
   call('ZREM', P .. 'workers', w.id)
   call('ZREM', DEADLINES, '@' .. w.id)
   call('ZADD', P .. 'dead', NOW, w.id)
-  if w.address and call('GET', P .. 'address:' .. w.address) == w.id then call('DEL', P .. 'address:' .. w.address) end
+  if w.address and call('HGET', ADDRESSES, w.address) == w.id then call('HDEL', ADDRESSES, w.address) end
   event('worker.dead', w.id, 'reason', reason)
 end
 

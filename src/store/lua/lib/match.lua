@@ -68,7 +68,7 @@ local function take_worker()
       local room = w.slots - call('HLEN', held_key(id))
       if room > 0 and not w.blocked then return w, room end
     end
-    if w.state == 'free' then
+    if w.state == 'free' and not home_alive(w.home) then
       suspect(w, 'home_gone')
     elseif w.state then
       call('HSET', worker_key(id), 'listed', '0')
