@@ -40,6 +40,7 @@ const KEPT = 100;
 const CHECKS_AT_ONCE = 100;
 /** Every third sweep that this replica is given looks for lost orphans too. */
 const SEARCH_SWEEPS = 3;
+const STOP_MS = 3_000;
 /** BullMQ storms against a full Redis: it stands still for so long at a time. */
 const FULL_PAUSE_MS = 5_000;
 
@@ -82,11 +83,16 @@ export class HealthSchedule implements CheckQueue {
     this.#upserting ??= this.#upsertAgainAndAgain();
   }
 
-  /** Takes no more; what runs ends first. */
+  /** Takes no more; what runs ends first, for so long. BullMQ's own stop waits for Redis, which may be away. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    await this.#upserting;
-    await Promise.allSettled([this.#worker.close(), this.#queue.close()]);
+    const closed = (async () => {
+      await this.#upserting;
+      await Promise.allSettled([this.#worker.close(), this.#queue.close()]);
+      return true;
+    })();
+    if (await Promise.race([closed, this.#options.clock.sleep(STOP_MS)])) return;
+    await Promise.race([Promise.allSettled([this.#worker.disconnect(), this.#queue.disconnect()]), this.#options.clock.sleep(YIELD_MS)]);
   }
 
   async request(targets: CheckTarget[]): Promise<void> {

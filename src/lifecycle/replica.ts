@@ -33,8 +33,6 @@ type Mode = 'created' | 'starting' | 'serving' | 'stopping' | 'stopped';
 
 const HEALTH_CONCURRENCY = 4;
 const ENVELOPE_BYTES = 64 * 1024;
-/** BullMQ's own stop waits for Redis, which may be away. */
-const BULL_STOP_MS = 3_000;
 /** Waits are answered so long before the grace ends, so that nobody is cut off. */
 const WAITS_END_MS = 500;
 const SERVED = ['', 'muster.v1.WorkerService', 'muster.v1.JobService', 'muster.v1.AdminService', 'worker.WorkerService'];
@@ -147,7 +145,7 @@ export class Replica {
     if (served) {
       await this.#announce().catch(() => undefined);
       await clock.sleep(config.STOP_LEAD_MS);
-      await Promise.all([this.#core.ticker.stop(), this.#sweeper.stop(), this.#stopSchedule()]);
+      await Promise.all([this.#core.ticker.stop(), this.#sweeper.stop(), this.#schedule.stop()]);
       await this.#core.vouching.leave();
       const endsAt = clock.monotonic() + config.STOP_GRACE_MS;
       this.#healthService.close();
@@ -156,7 +154,7 @@ export class Replica {
       await this.#quiet(endsAt);
     } else {
       for (const server of this.#servers) server.forceShutdown();
-      await this.#stopSchedule();
+      await this.#schedule.stop();
     }
     await this.#end();
   }
@@ -178,10 +176,6 @@ export class Replica {
   async #quiet(endsAt: number): Promise<void> {
     const { clock } = this.#options;
     while (clock.monotonic() < endsAt && this.#core.links.openCalls + this.#core.finisher.pending > 0) await clock.sleep(20);
-  }
-
-  async #stopSchedule(): Promise<void> {
-    await Promise.race([this.#schedule.stop(), this.#options.clock.sleep(BULL_STOP_MS)]);
   }
 
   get #stopping(): boolean {

@@ -6,6 +6,7 @@ import { Replica } from './replica.js';
 import { VERSION } from './version.js';
 
 const EXIT = { stopped: 0, failed: 1, usage: 2, unreachable: 3 };
+const LINGER_MS = 500;
 const SIGNALS = { SIGTERM: 15, SIGINT: 2 } as const;
 
 /**
@@ -43,5 +44,7 @@ export async function runService(config: Config): Promise<number> {
     }
   }
   await replica.stop();
+  // With Redis away some of BullMQ's connections cannot be closed: what lingers after an ordered stop must not keep the process.
+  setTimeout(() => process.exit(EXIT.stopped), LINGER_MS).unref();
   return EXIT.stopped;
 }

@@ -10,7 +10,7 @@ interface DemoOptions extends OutputOptions {
   replicas: number;
 }
 
-export function addDemo(program: Command, _io: Io): void {
+export function addDemo(program: Command, io: Io): void {
   const demo = outputOption(
     program.command('demo').description('A Redis, three replicas and six workers hash the files of a folder, while one of each is killed'),
   )
@@ -21,7 +21,7 @@ export function addDemo(program: Command, _io: Io): void {
   example(demo, 'muster demo', 'muster demo ~/pictures -o json');
   demo.action(async (path: string | undefined, options: DemoOptions) => {
     const { runDemo } = await import('../demo/run.js');
-    const code = await runDemo({ path, ...options });
+    const code = await runDemo({ path, ...options }, io);
     if (code !== 0) throw new Ended(code);
   });
 }
