@@ -58,6 +58,8 @@ function workersOf(manager: WorkerManager, { workers }: Services): OrchestratorG
   return new OrchestratorGrpcServer({ manager, ...(workers ?? { ...alone, unary }) });
 }
 
+export type GrpcServer = Server;
+
 /** A gRPC server for that manager's workers, and the given services beside it; reflection is on. It listens nowhere yet. */
 export function newServer(manager: WorkerManager, services: Services = {}): Server {
   const server = new Server(optionsOf(services.limits));

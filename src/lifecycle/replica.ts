@@ -1,5 +1,4 @@
 import { hostname } from 'node:os';
-import type { Server } from '@grpc/grpc-js';
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { unavailable } from '../domain/errors.js';
@@ -7,7 +6,7 @@ import { Loop } from '../domain/loop.js';
 import { AdminService } from '../grpc/admin-service.js';
 import { HealthService, HealthState } from '../grpc/health-service.js';
 import { JobService } from '../grpc/job-service.js';
-import { listen, newLegacyServer, newServer, type Services, stopServer } from '../grpc/server.js';
+import { type GrpcServer, listen, newLegacyServer, newServer, type Services, stopServer } from '../grpc/server.js';
 import { createUnary } from '../grpc/unary.js';
 import { HealthSchedule } from '../health/schedule.js';
 import { Sweeper } from '../health/sweeper.js';
@@ -52,7 +51,7 @@ export class Replica {
   readonly #loops: Loop[];
   readonly #giveUp = new AbortController();
   readonly #waitsOver = new AbortController();
-  readonly #servers: Server[] = [];
+  readonly #servers: GrpcServer[] = [];
   #mode: Mode = 'created';
   #grpcPort = 0;
   #startedAt = 0;

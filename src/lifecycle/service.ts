@@ -1,25 +1,25 @@
-import type { Config } from '../config.js';
+import { type Config, ConfigError } from '../config.js';
 import { systemClock, systemIds, systemRandom } from '../domain/clock.js';
 import { MusterError, toError } from '../domain/errors.js';
 import { createLog } from './log.js';
 import { Replica } from './replica.js';
 import { VERSION } from './version.js';
 
-const EXIT = { stopped: 0, failed: 1, usage: 2, unreachable: 3 };
+const EXIT = { stopped: 0, failed: 1, unreachable: 3 };
 const LINGER_MS = 500;
 const SIGNALS = { SIGTERM: 15, SIGINT: 2 } as const;
 
 /**
  * Runs one replica until a signal stops it. The first SIGTERM or SIGINT stops in order (exit code 0, as supervisors expect of a service
  * that was told to stop), a second one at once (128 + its number).
+ * Rejects with ConfigError for what it may not serve.
  */
 export async function runService(config: Config): Promise<number> {
   if (!config.INSECURE) {
-    process.stderr.write(
-      'muster: this version serves plaintext without credentials, and does so only when told to: set MUSTER_INSECURE=true (--insecure) where\n' +
-        'the network is trusted. TLS and credentials come with a later version.\n',
+    throw new ConfigError(
+      'MUSTER_INSECURE: this version serves plaintext without credentials, and does so only when told to: set it to true (--insecure) where ' +
+        'the network is trusted. TLS and credentials come with a later version.',
     );
-    return EXIT.usage;
   }
   const replica = new Replica({ config, version: VERSION, clock: systemClock, ids: systemIds, random: systemRandom, log: (id) => createLog(config.LOG_LEVEL, id) });
   replica.log.warn('INSECURE: plaintext, and whoever reaches this port may do everything');

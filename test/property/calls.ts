@@ -52,7 +52,7 @@ export type Call =
   | { do: 'finish'; home: string; claims: boolean; results: ResultArg[] }
   | { do: 'release'; home: string; leases: (LeaseArg & { blocked: boolean })[] }
   | { do: 'beat'; home: string; leaving: boolean; beats: BeatArg[] }
-  | { do: 'tick'; home: string; limit: number }
+  | { do: 'tick'; home: string; limit: number; kept: number }
   | ({ do: 'probed'; ageMs: number; busy: boolean; leases: { what: 'lost' | 'idle'; job: string; fence: string }[] } & Ref)
   | ({ do: 'suspect'; limit: number } & Ref)
   | ({ do: 'bury'; evidenceMs: number } & Ref)
@@ -85,5 +85,5 @@ export const WORKERS = ['w1', 'w2', 'w3', 'w4'];
 export const JOBS = ['j1', 'j2', 'j3', 'j4', 'j5', 'j6', 'j7', 'j8', 'j9'];
 export const ADDRESSES = ['10.0.0.1:1', '10.0.0.2:1', '10.0.0.3:1', '10.0.0.4:1'];
 export const NAMES = { workers: WORKERS, jobs: JOBS, addresses: ADDRESSES };
-/** What a call may take in of each sort. */
-export const KEPT = 100;
+/** A tick that leaves nothing undone and forgets nothing. */
+export const WHOLE = { limit: 100, kept: 100 };

@@ -5,7 +5,7 @@ import { keys } from '../../src/store/keys.js';
 import type { Matched } from '../../src/store/parse.js';
 import type { BeatItem } from '../../src/store/scripts/workers.js';
 import type { Store } from '../../src/store/store.js';
-import { type Answer, type BeatArg, type Call, KEPT, type ResultArg, type SubmitJob } from './calls.js';
+import type { Answer, BeatArg, Call, ResultArg, SubmitJob } from './calls.js';
 
 /** One pool on a real Redis, seen by several replicas. */
 export interface Pool {
@@ -98,7 +98,15 @@ async function driveJobs(store: Store, pool: string, call: ScriptCall): Promise<
       return answer(await jobs.submit(pool, specs, call.max), ({ statuses }) => statuses.map((status) => Object.values(status).join(' ')));
     }
     case 'finish': {
-      const results = call.results.map((r) => ({ pool, worker: r.worker, boot: r.boot, link: r.link, jobId: r.job, fence: r.fence, outcome: toOutcome(r) }));
+      const results = call.results.map((r) => ({
+        pool,
+        worker: r.worker,
+        boot: r.boot,
+        link: r.link,
+        jobId: r.job,
+        fence: r.fence,
+        outcome: toOutcome(r),
+      }));
       return answer(await jobs.finish(pool, results, call.claims), (all) => all.map(({ verdict, state, attempt }) => ({ verdict, state, attempt })));
     }
     case 'release': {
@@ -112,7 +120,7 @@ async function driveJobs(store: Store, pool: string, call: ScriptCall): Promise<
     case 'retry':
       return answer(await jobs.retry(pool, call.jobs));
     case 'tick':
-      return answer(await jobs.tick(pool, { limit: call.limit, finishedKept: KEPT, buriedKept: KEPT }));
+      return answer(await jobs.tick(pool, { limit: call.limit, finishedKept: call.kept, buriedKept: call.kept }));
     case 'cancel':
       return plain((await jobs.cancel(pool, call.jobs)).map((state) => state ?? null));
     case 'purge':
@@ -128,7 +136,10 @@ async function driveJobs(store: Store, pool: string, call: ScriptCall): Promise<
   }
 }
 
-type WorkerCall = Exclude<ScriptCall, { do: 'submit' | 'finish' | 'release' | 'accept' | 'retry' | 'tick' | 'cancel' | 'purge' | 'pause' | 'match' | 'mine' }>;
+type WorkerCall = Exclude<
+  ScriptCall,
+  { do: 'submit' | 'finish' | 'release' | 'accept' | 'retry' | 'tick' | 'cancel' | 'purge' | 'pause' | 'match' | 'mine' }
+>;
 
 async function driveWorkers(store: Store, pool: string, call: WorkerCall): Promise<Driven> {
   const { workers } = store;
@@ -136,7 +147,19 @@ async function driveWorkers(store: Store, pool: string, call: WorkerCall): Promi
   switch (call.do) {
     case 'register': {
       const { worker: id, boot, derived: bootDerived, contract, slots } = call;
-      const info = { pool, id, address: parseAddress(call.address), contract, region: '', slots, labels: {}, kinds: [], version: '', boot, bootDerived };
+      const info = {
+        pool,
+        id,
+        address: parseAddress(call.address),
+        contract,
+        region: '',
+        slots,
+        labels: {},
+        kinds: [],
+        version: '',
+        boot,
+        bootDerived,
+      };
       return answer(await workers.register(info, false));
     }
     case 'beat':

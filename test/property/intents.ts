@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import type { PoolState } from '../helpers/state.js';
-import { ADDRESSES, type Call, type Contract, HOMES, JOBS, type LeaseArg, type SubmitJob, WORKERS } from './calls.js';
+import { ADDRESSES, type Call, type Contract, HOMES, JOBS, type LeaseArg, type SubmitJob, WHOLE, WORKERS } from './calls.js';
 
 /**
  * What a sequence wants to do next. It becomes calls only when it is its turn, from the state that it finds: most leases, boots and links
@@ -73,7 +73,9 @@ function ref(s: Scene, d: Dice) {
 
 /** A lease that stands or is quarantined; one in six is of the past, or has a fence that never was. */
 function lease(s: Scene, d: Dice): LeaseArg & { boot: string; link: string; home: string } {
-  const now = Object.entries(s.state.held).flatMap(([worker, jobs]) => Object.entries(jobs).map(([job, fence]) => ({ worker, job, fence: fence.replace('!', '') })));
+  const now = Object.entries(s.state.held).flatMap(([worker, jobs]) =>
+    Object.entries(jobs).map(([job, fence]) => ({ worker, job, fence: fence.replace('!', '') })),
+  );
   const [one] = [d.below(6) < 5 && now.length > 0 ? d.pickOr(now, undefined) : d.pickOr(s.past, undefined)];
   const found = one ?? { worker: 'w1', job: 'j1', fence: '1' };
   const w = s.state.workers[found.worker];
@@ -109,7 +111,14 @@ function finish(s: Scene, d: Dice): Call {
   const results = [first, ...d.some(3, () => lease(s, d)).slice(1)].map((one) => {
     const { home: _, ...rest } = one;
     const ok = !d.oneIn(3);
-    return { ...rest, link: d.oneIn(5) ? '' : rest.link, ok, code: d.pick([13, 3, 14]), retryable: !d.oneIn(4), ...(d.oneIn(4) ? { delayMs: d.pick([0, 500]) } : {}) };
+    return {
+      ...rest,
+      link: d.oneIn(5) ? '' : rest.link,
+      ok,
+      code: d.pick([13, 3, 14]),
+      retryable: !d.oneIn(4),
+      ...(d.oneIn(4) ? { delayMs: d.pick([0, 500]) } : {}),
+    };
   });
   return { do: 'finish', home: d.oneIn(6) ? home(d) : first.home, claims: !d.oneIn(5), results };
 }
@@ -142,7 +151,7 @@ function pass(s: Scene, d: Dice): Call[] {
       );
       calls.push({ do: 'beat', home: by, leaving: false, beats: vouch ? kept.filter(({ worker }) => s.state.workers[worker]?.home === by) : [] });
     }
-    calls.push({ do: 'tick', home: 'r1', limit: 100 });
+    calls.push({ do: 'tick', home: 'r1', ...WHOLE });
   }
   return calls;
 }
@@ -164,12 +173,12 @@ const RESOLVE = {
   },
   beat: (s, d) => [beatLease(s, d)],
   signs: (s, d) => [signs(s, d)],
-  tick: (_, d) => [{ do: 'tick', home: home(d), limit: 100 }],
+  tick: (_, d) => [{ do: 'tick', home: home(d), limit: d.pick([100, 100, 2]), kept: d.pick([100, 100, 1]) }],
   pass,
   clock: (s, d) => [{ do: 'clock', us: s.us + d.pick([1, 7_001, 900_000, 3_000_000, 5_500_000, 20_000_000, 35_000_000]) + d.below(997) }],
   jump: (s, d) => {
     const us = s.us + d.pick([HOUR_US, -HOUR_US, -2_000_000, -20_000_000, 700_000_000]);
-    return [{ do: 'clock', us }, ...(d.oneIn(3) ? [] : [{ do: 'tick' as const, home: 'r1', limit: 100 }])];
+    return [{ do: 'clock', us }, ...(d.oneIn(3) ? [] : [{ do: 'tick' as const, home: 'r1', ...WHOLE }])];
   },
   probed: (s, d) => {
     const by = ref(s, d);
@@ -193,14 +202,22 @@ const RESOLVE = {
   pause: (s, d) => [{ do: 'pause', home: home(d), on: d.oneIn(3) ? s.state.paused : !s.state.paused }],
   cancel: (_, d) => [{ do: 'cancel', home: home(d), jobs: d.some(2, () => d.pickOr(JOBS, 'j1')) }],
   retry: (s, d) => {
-    const jobs = d.some(2, () => d.pickOr(Object.keys(s.state.buried), 'j1')).map((id) => ({ id, ...(d.oneIn(2) ? { buriedAt: (s.state.buried[id] ?? 1) + d.pick([0, 1]) } : {}) }));
+    const jobs = d
+      .some(2, () => d.pickOr(Object.keys(s.state.buried), 'j1'))
+      .map((id) => ({ id, ...(d.oneIn(2) ? { buriedAt: (s.state.buried[id] ?? 1) + d.pick([0, 1]) } : {}) }));
     return [{ do: 'retry', home: home(d), jobs }];
   },
   purge: (_, d) => [{ do: 'purge', home: home(d), scope: d.pick<'queued' | 'buried'>(['queued', 'buried']), limit: d.pick([50, 2]) }],
   mine: (_, d) => [{ do: 'mine', home: home(d) }],
   accept: (s, d) => {
     const first = lease(s, d);
-    return [{ do: 'accept', home: d.oneIn(4) ? home(d) : first.home, leases: [first].map(({ worker, link, job: id, fence }) => ({ worker, link: d.oneIn(2) ? '' : link, job: id, fence })) }];
+    return [
+      {
+        do: 'accept',
+        home: d.oneIn(4) ? home(d) : first.home,
+        leases: [first].map(({ worker, link, job: id, fence }) => ({ worker, link: d.oneIn(2) ? '' : link, job: id, fence })),
+      },
+    ];
   },
   workerBeat: (s, d) => {
     const { worker, boot, job: id, fence } = lease(s, d);

@@ -28,7 +28,11 @@ function freeList(s: PoolState): void {
     hold(times(s.free, id) === (w.listed ? 1 : 0), 4, () => `${id} stands ${times(s.free, id)} times in the free list, listed=${w.listed}`);
     hold(w.state !== 'free' || w.listed, 4, () => `${id} is free and not listed`);
   }
-  hold(s.free.every((id) => s.workers[id] !== undefined), 4, () => 'the free list names a worker that nobody knows');
+  hold(
+    s.free.every((id) => s.workers[id] !== undefined),
+    4,
+    () => 'the free list names a worker that nobody knows',
+  );
 }
 
 /** 5: for a pool that is not paused, no free worker stands beside a waiting job. */
@@ -45,8 +49,8 @@ function placed(s: PoolState): void {
     const lists = s.waiting.map((list) => times(list, id));
     const leased = heldEntries(s).filter(({ job, fence }) => job === id && !fence.startsWith('!'));
     if (j.state === 'waiting') hold((lists[j.priority] ?? 0) >= 1, 7, () => `${id} waits in no list`);
-    hold((id in s.later) === (j.state === 'scheduled'), 7, () => `${id} is ${j.state}, in later: ${id in s.later}`);
-    hold((id in s.leases) === (j.state === 'running'), 7, () => `${id} is ${j.state}, in leases: ${id in s.leases}`);
+    hold(id in s.later === (j.state === 'scheduled'), 7, () => `${id} is ${j.state}, in later: ${id in s.later}`);
+    hold(id in s.leases === (j.state === 'running'), 7, () => `${id} is ${j.state}, in leases: ${id in s.leases}`);
     const [only] = leased;
     const right = j.state === 'running' ? leased.length === 1 && only?.fence === j.fence && only.worker === j.worker : leased.length === 0;
     hold(right, 7, () => `${id} is ${j.state} under fence ${j.fence} on ${j.worker}, leased: ${JSON.stringify(leased)}`);
@@ -150,11 +154,13 @@ export function checkStale(before: PoolState, call: Call, after: PoolState): voi
 /** 10: in the grace after an outage no lease expires and nobody dies; after a tick no lease is looked at later than in 30 s. */
 export function checkTick(before: PoolState, call: Call, after: PoolState, now: number): void {
   if (call.do !== 'tick') return;
-  for (const [member, at] of Object.entries(after.leases)) hold(member.startsWith('!') || at <= now + MS.lease, 10, () => `${member} is due at ${at}`);
+  for (const [member, at] of Object.entries(after.leases))
+    hold(member.startsWith('!') || at <= now + MS.lease, 10, () => `${member} is due at ${at}`);
   hold(after.ticked === now, 10, () => `ticked ${after.ticked} at ${now}`);
   const gap = before.ticked > 0 && (now - before.ticked > 5_000 || now < before.ticked);
   if (!gap && now >= after.grace) return;
-  for (const [id, w] of Object.entries(after.workers)) hold(w.state !== 'dead' || before.workers[id]?.state === 'dead', 10, () => `${id} died in the grace`);
+  for (const [id, w] of Object.entries(after.workers))
+    hold(w.state !== 'dead' || before.workers[id]?.state === 'dead', 10, () => `${id} died in the grace`);
   for (const [id, j] of Object.entries(before.jobs)) {
     const is = after.jobs[id];
     hold(j.state !== 'running' || is?.state === 'expired' || is?.fence === j.fence, 10, () => `the lease of ${id} expired in the grace`);

@@ -1,5 +1,6 @@
 import type { CallOf, ResultArg } from './calls.js';
-import { type Job, type Model, MS, type Worker } from './model.js';
+import type { Model } from './model.js';
+import { type Job, MS, type Worker } from './model-records.js';
 
 /** The transitions of jobs, as protocol.md's "Scripts" has them. Each answers what the script should. */
 
@@ -17,7 +18,8 @@ export function submit(m: Model, { max, jobs }: CallOf<'submit'>): unknown {
       if (there.state === 'running' && !there.delivered && w?.home === m.caller) m.assign(there, w);
       return `exists ${there.state}`;
     }
-    if (family !== '' && ((spec.kind !== '' && family !== 'RUNNER') || (family === 'LEGACY' && spec.method !== LEGACY_METHOD))) return `family ${family}`;
+    if (family !== '' && ((spec.kind !== '' && family !== 'RUNNER') || (family === 'LEGACY' && spec.method !== LEGACY_METHOD)))
+      return `family ${family}`;
     if (room <= 0) return 'full';
     room--;
     if (m.family === '' && spec.kind !== '') m.family = 'RUNNER';

@@ -1,8 +1,8 @@
 import type { Answer, Call, CallOf } from './calls.js';
-import type { Job, Model } from './model.js';
-import { MS } from './model.js';
+import type { Model } from './model.js';
 import * as jobs from './model-jobs.js';
 import { inOrder } from './model-jobs.js';
+import { type Job, MS } from './model-records.js';
 import * as workers from './model-workers.js';
 
 /** What the clock does, and the table of all transitions. */
@@ -70,15 +70,27 @@ function quarantineOver(m: Model, member: string): void {
   if (w) m.settleOrLeave(w);
 }
 
-function tick(m: Model): unknown {
+/** The oldest go when there are more than are kept. */
+function trim(m: Model, kept: number): void {
+  const over = (set: Map<string, number>) => inOrder(set).slice(0, Math.max(0, set.size - kept));
+  for (const [id] of over(m.finished)) m.finished.delete(id);
+  for (const [id] of over(m.buried)) {
+    m.buried.delete(id);
+    if (m.jobs.get(id)?.state === 'failed') m.jobs.delete(id);
+  }
+}
+
+function tick(m: Model, { limit, kept }: CallOf<'tick'>): unknown {
   lookAtClock(m);
-  const due = (set: Map<string, number>) => inOrder(set).filter(([, at]) => at <= m.now);
+  const due = (set: Map<string, number>) =>
+    inOrder(set)
+      .filter(([, at]) => at <= m.now)
+      .slice(0, limit);
   for (const [id] of due(m.later)) {
     m.later.delete(id);
     const j = m.jobs.get(id);
     if (j?.state === 'scheduled') m.enqueue(j, false);
   }
-  for (const [id] of due(m.deadlines)) deadline(m, id);
   if (m.now >= m.grace) {
     for (const [member] of due(m.leases)) {
       const j = m.jobs.get(member);
@@ -87,12 +99,14 @@ function tick(m: Model): unknown {
       else m.leases.delete(member);
     }
   }
-  for (const [id, died] of m.dead) {
+  for (const [id] of due(m.deadlines)) deadline(m, id);
+  for (const [id, died] of due(m.dead)) {
     if (m.now - died < MS.forget) continue;
     m.dead.delete(id);
     m.workers.delete(id);
     m.free = m.free.filter((entry) => entry !== id);
   }
+  trim(m, kept);
   const gone = m.now >= m.grace ? inOrder(m.homes).filter(([, beat]) => m.now - beat >= MS.homeTtl) : [];
   m.match();
   return gone.map(([home]) => home);
@@ -123,7 +137,7 @@ function run(m: Model, call: Call): unknown {
     case 'accept':
       return jobs.accept(m, call);
     case 'tick':
-      return tick(m);
+      return tick(m, call);
     case 'match':
       m.match();
       return 0;
@@ -138,7 +152,9 @@ function run(m: Model, call: Call): unknown {
   }
 }
 
-type WorkerCall = CallOf<'register' | 'beat' | 'probed' | 'suspect' | 'bury' | 'adopt' | 'orphans' | 'forgetHomes' | 'drain' | 'deregister' | 'workerBeat'>;
+type WorkerCall = CallOf<
+  'register' | 'beat' | 'probed' | 'suspect' | 'bury' | 'adopt' | 'orphans' | 'forgetHomes' | 'drain' | 'deregister' | 'workerBeat'
+>;
 
 function runWorkers(m: Model, call: WorkerCall): unknown {
   switch (call.do) {

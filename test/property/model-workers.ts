@@ -1,5 +1,6 @@
 import type { CallOf } from './calls.js';
-import { type Model, MS, type Worker } from './model.js';
+import type { Model } from './model.js';
+import { MS, type Worker } from './model-records.js';
 
 /** The transitions of workers, as protocol.md's "Scripts" has them. Each answers what the script should. */
 

@@ -1,55 +1,12 @@
-import type { PoolState, Scores } from '../helpers/state.js';
+import { type Job, MS, type Worker } from './model-records.js';
+
+const MAX_HANDOVERS = 5;
+const MAX_BACKOFF_MS = 60_000;
 
 /**
  * The pool as protocol.md describes it, without Redis: plain maps, and the steps that several transitions share.
  * It is exact: from one state and one call it tells the next state and the answer, the order of lists included.
  */
-export interface Job {
-  id: string;
-  content: string;
-  state: string;
-  attempt: number;
-  handovers: number;
-  priority: number;
-  fence: number;
-  worker: string;
-  delivered: boolean;
-  started: number;
-  next: number;
-  created: number;
-  from: number;
-  queueMs: number;
-  totalMs: number;
-  runMs: number;
-  maxAttempts: number;
-  initialMs: number;
-  fatal: number[];
-  /** The fence whose result was taken last. */
-  done: number;
-  error: boolean;
-}
-
-export interface Worker {
-  id: string;
-  state: 'free' | 'busy' | 'draining' | 'suspect' | 'dead';
-  blocked: boolean;
-  drained: boolean;
-  leaving: boolean;
-  slots: number;
-  home: string;
-  boot: string;
-  previous: string;
-  link: number;
-  contract: string;
-  address: string;
-  misses: number;
-  suspected: number;
-}
-
-export const MS = { delivery: 5_000, lease: 30_000, homeTtl: 6_000, tickStale: 5_000, grace: 15_000, quarantine: 60_000, handover: 100, forget: 3_600_000 };
-const MAX_HANDOVERS = 5;
-const MAX_BACKOFF_MS = 60_000;
-
 export class Model {
   us = 0;
   fence = 0;
@@ -84,8 +41,8 @@ export class Model {
   }
 
   heldBy(worker: string): Map<string, string> {
-    let held = this.held.get(worker);
-    if (!held) this.held.set(worker, (held = new Map()));
+    const held = this.held.get(worker) ?? new Map<string, string>();
+    this.held.set(worker, held);
     return held;
   }
 
@@ -165,7 +122,10 @@ export class Model {
 
   /** When it must have started or, if that comes first, ended. */
   setDeadline(j: Job): void {
-    const due = Math.min(j.queueMs > 0 ? j.from + j.queueMs : Number.POSITIVE_INFINITY, j.totalMs > 0 ? j.created + j.totalMs : Number.POSITIVE_INFINITY);
+    const due = Math.min(
+      j.queueMs > 0 ? j.from + j.queueMs : Number.POSITIVE_INFINITY,
+      j.totalMs > 0 ? j.created + j.totalMs : Number.POSITIVE_INFINITY,
+    );
     if (due < Number.POSITIVE_INFINITY) this.deadlines.set(j.id, due);
   }
 
@@ -302,55 +262,4 @@ export class Model {
       this.settle(pair.for);
     }
   }
-
-  snapshot(): PoolState {
-    return snapshot(this);
-  }
-}
-
-function snapshot(m: Model): PoolState {
-  const scores = (map: Map<string, number>): Scores => Object.fromEntries([...map].sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1)));
-  const isTerminal = (j: Job) => ['succeeded', 'failed', 'cancelled', 'expired'].includes(j.state);
-  const byId = <T extends { id: string }, V>(map: Map<string, T>, view: (item: T) => V) =>
-    Object.fromEntries([...map.values()].sort((a, b) => (a.id < b.id ? -1 : 1)).map((item) => [item.id, view(item)]));
-  return {
-    fence: String(m.fence),
-    paused: m.paused,
-    family: m.family,
-    tombstones: m.waiting.flat().length - m.waitingCount,
-    ticked: m.ticked,
-    grace: m.grace,
-    workers: byId(m.workers, ({ id, link, ...w }) => ({ ...w, link: String(link), listed: m.free.includes(id) })),
-    held: Object.fromEntries([...m.held].filter(([, jobs]) => jobs.size > 0).map(([id, jobs]) => [id, Object.fromEntries(jobs)])),
-    addresses: Object.fromEntries(m.addresses),
-    free: [...m.free],
-    waiting: m.waiting.map((list) => [...list]),
-    jobs: byId(m.jobs, (j) => {
-      const running = j.state === 'running';
-      return {
-        state: j.state,
-        attempt: j.attempt,
-        handovers: j.handovers,
-        priority: j.priority,
-        fence: running ? String(j.fence) : '',
-        worker: running ? j.worker : '',
-        delivered: running && j.delivered,
-        started: running ? j.started : 0,
-        next: j.state === 'scheduled' ? j.next : 0,
-        payload: !isTerminal(j) || j.state === 'failed',
-        result: j.state === 'succeeded',
-        error: j.error,
-        expires: isTerminal(j),
-        leaks: false,
-      };
-    }),
-    leases: scores(m.leases),
-    later: scores(m.later),
-    deadlines: scores(m.deadlines),
-    buried: scores(m.buried),
-    finished: scores(m.finished),
-    homes: scores(m.homes),
-    seen: scores(m.seen),
-    dead: scores(m.dead),
-  };
 }

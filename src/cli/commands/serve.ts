@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
-import { type Config, fields } from '../../config.js';
+import { type Config, ConfigError, fields } from '../../config.js';
 import { example } from '../common.js';
-import { Ended } from '../exit.js';
+import { Ended, usage } from '../exit.js';
 import type { Io } from '../io.js';
 import { readSettings, type Setting, settings } from './config.js';
 
@@ -22,7 +22,9 @@ export function addServe(program: Command, io: Io): void {
     }
     const config = readSettings(io, flags);
     const { runService } = await import('../../lifecycle/service.js');
-    const code = await runService(config);
+    const code = await runService(config).catch((error: unknown) => {
+      throw error instanceof ConfigError ? usage(error.message) : error;
+    });
     if (code !== 0) throw new Ended(code);
   });
 }
