@@ -49,7 +49,7 @@ export interface Api extends Unary<typeof JobServiceService>, Unary<typeof Worke
   readonly target: string;
   /** Ends when the server ends it, the signal is aborted, or the loop is left; throws ApiError. No deadline unless given. */
   watchEvents(request: WatchEventsRequest, options?: CallOptions): AsyncIterable<WatchEventsResponse>;
-  /** Ends the connections; open calls end with CANCELLED. Idempotent. */
+  /** Ends the connections; open calls end with CANCELLED, later ones with FAILED_PRECONDITION CLOSED. Idempotent. */
   close(): void;
 }
 
@@ -70,6 +70,7 @@ export function connect(target: string, options: ConnectOptions = {}): Api {
   if (!isTarget(target)) throw new TypeError(`target ${JSON.stringify(target)}: write host:port, ipv4:a:1,b:2 or dns:///host:port`);
   const client = new Client(target, options.credentials ?? credentials.createInsecure(), { ...CHANNEL, ...options.channel });
   const { deadlineMs = DEADLINE_MS, clock = sdkClock } = options;
+  const connection: Connection = { client, open: new Set(), closed: false };
   const bounds = (call: CallOptions, fallbackMs: number): GrpcCallOptions => {
     const ms = call.deadlineMs ?? fallbackMs;
     return Number.isFinite(ms) ? { deadline: clock.now() + ms } : {};
@@ -77,15 +78,27 @@ export function connect(target: string, options: ConnectOptions = {}): Api {
   const methods: Record<string, unknown> = {};
   for (const service of [JobServiceService, WorkerServiceService, AdminServiceService]) {
     for (const [name, method] of Object.entries<AnyMethod>(service))
-      if (!method.responseStream) methods[name] = unary(client, method, (call) => bounds(call, deadlineMs));
+      if (!method.responseStream) methods[name] = unary(connection, method, (call) => bounds(call, deadlineMs));
   }
   return {
     // The keys and types of the definitions just walked, which Object.entries forgets.
     ...(methods as Unary<typeof JobServiceService> & Unary<typeof WorkerServiceService> & Unary<typeof AdminServiceService>),
     target,
-    watchEvents: (request, callOptions) => watchEvents(client, request, callOptions, (call) => bounds(call, Number.POSITIVE_INFINITY)),
-    close: () => client.close(),
+    watchEvents: (request, callOptions) => watchEvents(connection, request, callOptions, (call) => bounds(call, Number.POSITIVE_INFINITY)),
+    close: () => {
+      connection.closed = true;
+      // grpc-js lets open calls go on after a close.
+      for (const call of connection.open) call.cancel();
+      client.close();
+    },
   };
+}
+
+interface Connection {
+  client: Client;
+  /** Calls without an answer yet. */
+  open: Set<{ cancel(): void }>;
+  closed: boolean;
 }
 
 const CHANNEL: ClientOptions = {
@@ -112,33 +125,38 @@ interface AnyMethod {
 
 type Bounds = (options: CallOptions) => GrpcCallOptions;
 
-function unary(client: Client, method: AnyMethod, bounds: Bounds) {
+function unary(connection: Connection, method: AnyMethod, bounds: Bounds) {
   return (request: never, options: CallOptions = {}): Promise<unknown> =>
     new Promise((resolve, reject) => {
       const { signal } = options;
+      if (connection.closed) return reject(closed());
       if (signal?.aborted) return reject(aborted());
       const abort = () => call.cancel();
       const settle = (error: ServiceError | null, response: unknown) => {
+        connection.open.delete(call);
         signal?.removeEventListener('abort', abort);
         if (error === null) resolve(response);
         else reject(toApiError(error));
       };
       const { path, requestSerialize, responseDeserialize } = method;
-      const call = client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options), settle);
+      const call = connection.client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options), settle);
+      connection.open.add(call);
       signal?.addEventListener('abort', abort, { once: true });
     });
 }
 
 async function* watchEvents(
-  client: Client,
+  connection: Connection,
   request: WatchEventsRequest,
   options: CallOptions = {},
   bounds: Bounds,
 ): AsyncGenerator<WatchEventsResponse> {
   const { signal } = options;
+  if (connection.closed) throw closed();
   if (signal?.aborted) throw aborted();
   const { path, requestSerialize, responseDeserialize } = AdminServiceService.watchEvents;
-  const call = client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options));
+  const call = connection.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options));
+  connection.open.add(call);
   const abort = () => call.cancel();
   signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -146,9 +164,15 @@ async function* watchEvents(
   } catch (error) {
     throw toApiError(error as ServiceError);
   } finally {
+    connection.open.delete(call);
     signal?.removeEventListener('abort', abort);
     call.cancel();
   }
+}
+
+/** Not a code that is worth asking again after: the caller itself ended the connection. */
+function closed(): ApiError {
+  return new ApiError(status.FAILED_PRECONDITION, 'CLOSED', 'the connection was closed by its own side');
 }
 
 function aborted(): ApiError {

@@ -148,10 +148,7 @@ test('what is not known exits 4', async () => {
     throw new Refused(status.NOT_FOUND, 'NO_SUCH_JOB', 'job default/j1 is not known');
   });
   const ran = await against({ getJob }, ['get', 'jobs', 'j1']);
-  expect([ran.code, ran.story]).toEqual([
-    4,
-    'muster: not found: job default/j1 is not known. Is it in another pool (--pool)?',
-  ]);
+  expect([ran.code, ran.story]).toEqual([4, 'muster: not found: job default/j1 is not known. Is it in another pool (--pool)?']);
 });
 
 test('a wrong kind or state suggests the right one', async () => {
