@@ -229,7 +229,10 @@ class Server implements EmbeddedRedis {
   /** Did the server end within STOP_MS? */
   private async untilClosed(): Promise<boolean> {
     const end = this.clock.monotonic() + STOP_MS;
+    // The clock's sleeps keep no process alive, and once the child is gone nothing else may: ours would end before the folder is removed.
+    const alive = setInterval(() => {}, STOP_MS);
     while (this.child !== undefined && this.clock.monotonic() < end) await this.clock.sleep(POLL_MS);
+    clearInterval(alive);
     return this.child === undefined;
   }
 }

@@ -24,8 +24,8 @@ export interface Healed {
 const HEAL_MS = 60_000;
 const CALL_MS = 2_000;
 /** How long the job takes that is to be interrupted, and how long it has run by then: long enough to count as an attempt (CONFIRM_MS). */
-const LONG_MS = 3_500;
-const INTO_MS = 1_500;
+const LONG_MS = 4_000;
+const INTO_MS = 2_200;
 const TRIES = 5;
 
 /** One after the other, so that each heals by itself. */
@@ -56,7 +56,8 @@ async function killReplica({ fleet, tell, signal }: FaultsOptions): Promise<numb
     HEAL_MS,
     signal,
   );
-  tell(healedMs === undefined ? `its workers have no home after ${HEAL_MS / 1000} s` : `its workers have another home after ${seconds(healedMs)}`);
+  if (!signal.aborted)
+    tell(healedMs === undefined ? `its workers have no home after ${HEAL_MS / 1000} s` : `its workers have another home after ${seconds(healedMs)}`);
   return healedMs;
 }
 
@@ -83,7 +84,8 @@ async function killWorker(options: FaultsOptions): Promise<number | undefined> {
       return worker !== process.id && (state === JobState.JOB_STATE_RUNNING || state === JobState.JOB_STATE_SUCCEEDED);
     };
     const healedMs = await pollFor(elsewhere, HEAL_MS, signal);
-    tell(healedMs === undefined ? `its job runs nowhere after ${HEAL_MS / 1000} s` : `its job runs elsewhere after ${seconds(healedMs)}`);
+    if (!signal.aborted)
+      tell(healedMs === undefined ? `its job runs nowhere after ${HEAL_MS / 1000} s` : `its job runs elsewhere after ${seconds(healedMs)}`);
     await ended;
     return healedMs;
   }

@@ -6,7 +6,6 @@ import { usage } from '../exit.js';
 
 /** So many files of a folder are taken; more would only take longer. */
 const MAX_FILES = 100_000;
-const CHUNK_BYTES = 1024 * 1024;
 
 /** The project's own node_modules; where it is installed into another project, that one's. */
 export function defaultFolder(): string {
@@ -52,7 +51,7 @@ function readable(path: string): boolean {
 /** SHA-256 of a file's bytes, in hex. Rejects as reading does, and when the signal is aborted. */
 export async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: CHUNK_BYTES, signal })) hash.update(chunk as Buffer);
+  for await (const chunk of createReadStream(path, { signal })) hash.update(chunk as Buffer);
   return hash.digest('hex');
 }
 
