@@ -82,7 +82,3 @@ export interface HeldLease {
   fence: string;
   quarantined: boolean;
 }
-
-export function familyOf(contract: Contract): Family {
-  return contract === 'ATTACHED' ? 'RUNNER' : contract;
-}

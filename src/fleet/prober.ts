@@ -67,13 +67,16 @@ export class Prober {
         pool,
         links.map(({ ref }) => ref.id),
       );
-      links.forEach((link, i) => {
+      for (const [i, link] of links.entries()) {
         const record = records[i];
-        if (!record || record.boot !== link.ref.boot || record.link !== link.ref.link) return this.#options.links.release(link.ref);
+        if (!record || record.boot !== link.ref.boot || record.link !== link.ref.link) {
+          this.#options.links.release(link.ref);
+          continue;
+        }
         const unsettled =
           record.state === 'suspect' || record.blocked || record.held.some(({ quarantined }) => quarantined) || running.ofWorker(pool, record.id).some(restless);
         if (quiet(link) || unsettled) due.push(link);
-      });
+      }
     }
     return due;
   }

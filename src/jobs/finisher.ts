@@ -105,15 +105,18 @@ export class Finisher {
   async #finish(pool: string, items: FinishItem[]): Promise<Finished[]> {
     const { jobs, matching, waiters, claims } = this.#options;
     const finished = await matching.call(pool, () => jobs.finish(pool, items, claims()));
-    items.forEach((item, i) => {
+    for (const [i, item] of items.entries()) {
       const end = finished[i];
-      if (end === undefined || end.state === '' || !isTerminal(end.state)) return;
-      // Somebody else's script may have ended it otherwise than by this result: then what stands in Redis counts.
-      if (end.verdict !== 'accepted') return waiters.look(pool, item.jobId);
+      if (end === undefined || end.state === '' || !isTerminal(end.state)) continue;
+      if (end.verdict !== 'accepted') {
+        // Somebody else's script may have ended it otherwise than by this result: then what stands in Redis counts.
+        waiters.look(pool, item.jobId);
+        continue;
+      }
       const { outcome, worker } = item;
       const result = outcome.ok ? { output: outcome.output } : { failure: outcome.failure };
       waiters.ended(pool, item.jobId, { state: end.state, attempt: end.attempt, worker, startedAt: end.startedAt, finishedAt: end.at, ...result });
-    });
+    }
     return finished;
   }
 }
