@@ -58,11 +58,12 @@ local function settle_or_leave(w)
 end`;
 const jobs = String.raw`local function job_get(id)
   local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'handovers', 'retry', 'fatal', 'keep', 'waiter', 'queue', 'total',
-    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from')
+    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from', 'kind',
+    'method')
   return { id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), handovers = tonumber(v[4] or 0), retry = v[5], fatal = v[6],
     keep = v[7], waiter = v[8], queue = v[9], total = v[10], created = tonumber(v[11] or 0), priority = v[12] or '0', worker = v[13],
     delivered = v[14] == '1', run = tonumber(v[15] or 0), started = tonumber(v[16] or 0), done = v[17], metadata = v[18], progress = v[19],
-    from = tonumber(v[20] or v[11] or 0) }
+    from = tonumber(v[20] or v[11] or 0), kind = v[21] or '', method = v[22] or '' }
 end
 local function is_terminal(state)
   return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired'
@@ -106,7 +107,7 @@ local function dequeue(j)
     if call('LLEN', list) > EXACT_LIST then count('tombstones', 1) else call('LREM', list, 1, j.id) end
   end
 end
-local function terminal(j, state, but)
+local function terminal(j, state, but, accepted)
   local key = job_key(j.id)
   local keep = tonumber(j.keep)
   if state == 'failed' then
@@ -122,7 +123,11 @@ local function terminal(j, state, but)
   if j.progress then call('UNLINK', key .. ':progress') end
   if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
-  call('HSET', key, 'state', state, 'finished', int(NOW))
+  if accepted then
+    call('HSET', key, 'state', state, 'finished', int(NOW), 'done', accepted)
+  else
+    call('HSET', key, 'state', state, 'finished', int(NOW))
+  end
   call('PEXPIRE', key, keep)
   j.state = state
   count(state, 1)
@@ -193,13 +198,15 @@ end
 local assigned = {}
 local function assignment(j, w)
   local key = job_key(j.id)
-  local v = call('HMGET', key, 'kind', 'method')
-  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, v[1] or '', v[2] or '', int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
+  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
     j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '' }
 end
-local function lease(j, w)
+local function next_fence()
   fence = math.max(fence + 1, US)
-  j.fence = int(fence)
+  return int(fence)
+end
+local function lease(j, w)
+  j.fence = next_fence()
   j.attempt = j.attempt + 1
   j.state = 'running'
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
@@ -253,15 +260,17 @@ end
 local function anything_waits()
   return call('EXISTS', waiting_key(3), waiting_key(2), waiting_key(1), waiting_key(0)) > 0
 end
-local function give(j, list, w, room)
-  call('LPOP', list)
-  room = room - lease(j, w)
-  budget = budget - 1
+local function put_back(w, room)
   if room > 0 then
     call('RPUSH', FREE, w.id)
   else
     call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')
   end
+end
+local function give(j, list, w, room)
+  call('LPOP', list)
+  budget = budget - 1
+  put_back(w, room - lease(j, w))
 end
 local function match()
   pool_state()
@@ -537,11 +546,11 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
     verdict = 'accepted'
     call('HDEL', held_key(worker), job)
     call('ZREM', LEASES, job)
-    call('HSET', job_key(job), 'done', fence_)
     if outcome == 'ok' then
-      local keep = terminal(j, 'succeeded', HOME)
+      local keep = terminal(j, 'succeeded', HOME, fence_)
       call('SET', job_key(job) .. ':result', blob, 'PX', keep)
     else
+      call('HSET', job_key(job), 'done', fence_)
       attempt_failed(j, code, retryable == '1', reason, blob, delay, HOME)
     end
     free_slot(w, link)
@@ -563,10 +572,11 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   end
   reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), int(NOW) }
 end
+local waits = #order > 0 and anything_waits()
 for _, id in ipairs(order) do
   local w = freed[id]
   again[id] = nil
-  if claims == '1' and not w.leaving and links[id] ~= '' then
+  if waits and claims == '1' and not w.leaving and links[id] ~= '' then
     while slots[id] > 0 and claim(w, links[id]) do slots[id] = slots[id] - 1 end
   end
   settle_or_leave(w)
@@ -837,8 +847,12 @@ room = math.min(room, 2 * tonumber(max_waiting) - entries)
 local settled = call('HGET', META, 'family')
 local n = 0
 local seen_here = {}
-for id, digest, kind, method in items() do
+local first_priority, one_priority, repeated = nil, true, false
+for id, digest, kind, method, priority in items() do
   n = n + 1
+  first_priority = first_priority or priority
+  one_priority = one_priority and priority == first_priority
+  repeated = repeated or seen_here[id] ~= nil
   local there = call('HGET', job_key(id), 'digest') or seen_here[id]
   if there then
     existing[n] = there == digest and 'same' or 'conflict'
@@ -851,6 +865,8 @@ for id, digest, kind, method in items() do
     seen_here[id] = digest
   end
 end
+pool_state()
+local straight = new > 0 and not paused and one_priority and not repeated and call('LLEN', FREE) > 0 and not anything_waits()
 n = 0
 for id, digest, kind, method, priority, start, run, keep, queue, total, retry, fatal, waiter, payload, metadata in items() do
   n = n + 1
@@ -886,17 +902,42 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     if metadata ~= '' then put('metadata', '1') end
     local from = math.max(NOW, tonumber(start))
     if start ~= '0' then put('from', start) end
-    put('state', from == NOW and 'waiting' or 'scheduled')
+    local w, room
+    if straight and from == NOW then
+      w, room = take_worker()
+      straight = w ~= nil
+    end
+    local j
+    if w then
+      j = { id = id, fence = next_fence(), attempt = 1, run = tonumber(run), kind = kind, method = method }
+      put('state', 'running')
+      put('worker', w.id)
+      put('fence', j.fence)
+      put('started', int(NOW))
+      put('delivered', '0')
+      fields[8] = '1'
+    else
+      put('state', from == NOW and 'waiting' or 'scheduled')
+    end
     call(unpack(fields))
     if payload ~= '' then call('SET', key .. ':payload', payload) end
     if metadata ~= '' then call('SET', key .. ':metadata', metadata) end
     if queue ~= '' or total ~= '' then
       local due = math.huge
-      if queue ~= '' then due = from + tonumber(queue) end
+      if queue ~= '' and not w then due = from + tonumber(queue) end
       if total ~= '' then due = math.min(due, NOW + tonumber(total)) end
-      call('ZADD', DEADLINES, due, id)
+      if due < math.huge then call('ZADD', DEADLINES, due, id) end
     end
-    if from == NOW then
+    if w then
+      call('HSET', held_key(w.id), id, j.fence)
+      call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), id)
+      put_back(w, room - 1)
+      if w.home == HOME then
+        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '' }
+      else
+        tell(w.home, 'assign ' .. id .. ' ' .. j.fence .. ' ' .. w.id)
+      end
+    elseif from == NOW then
       call('RPUSH', waiting_key(priority), id)
     else
       call('HSET', key, 'next', start)

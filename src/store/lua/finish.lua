@@ -33,11 +33,11 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
     verdict = 'accepted'
     call('HDEL', held_key(worker), job)
     call('ZREM', LEASES, job)
-    call('HSET', job_key(job), 'done', fence_)
     if outcome == 'ok' then
-      local keep = terminal(j, 'succeeded', HOME)
+      local keep = terminal(j, 'succeeded', HOME, fence_)
       call('SET', job_key(job) .. ':result', blob, 'PX', keep)
     else
+      call('HSET', job_key(job), 'done', fence_)
       attempt_failed(j, code, retryable == '1', reason, blob, delay, HOME)
     end
     free_slot(w, link)
@@ -60,10 +60,11 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), int(NOW) }
 end
 
+local waits = #order > 0 and anything_waits()
 for _, id in ipairs(order) do
   local w = freed[id]
   again[id] = nil
-  if claims == '1' and not w.leaving and links[id] ~= '' then
+  if waits and claims == '1' and not w.leaving and links[id] ~= '' then
     -- One for each slot that the batch freed; what finds no job is listed.
     while slots[id] > 0 and claim(w, links[id]) do slots[id] = slots[id] - 1 end
   end

@@ -21,8 +21,12 @@ local settled = call('HGET', META, 'family')
 -- Every item is judged before the first write.
 local n = 0
 local seen_here = {}
-for id, digest, kind, method in items() do
+local first_priority, one_priority, repeated = nil, true, false
+for id, digest, kind, method, priority in items() do
   n = n + 1
+  first_priority = first_priority or priority
+  one_priority = one_priority and priority == first_priority
+  repeated = repeated or seen_here[id] ~= nil
   local there = call('HGET', job_key(id), 'digest') or seen_here[id]
   if there then
     existing[n] = there == digest and 'same' or 'conflict'
@@ -35,6 +39,11 @@ for id, digest, kind, method in items() do
     seen_here[id] = digest
   end
 end
+
+-- Nothing waits before these, and they are of one priority, each once: then each goes straight to the worker that it would be matched with, as long as
+-- there is one. It saves the way through the list, half of what a submission costs.
+pool_state()
+local straight = new > 0 and not paused and one_priority and not repeated and call('LLEN', FREE) > 0 and not anything_waits()
 
 n = 0
 for id, digest, kind, method, priority, start, run, keep, queue, total, retry, fatal, waiter, payload, metadata in items() do
@@ -71,17 +80,42 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     if metadata ~= '' then put('metadata', '1') end
     local from = math.max(NOW, tonumber(start))
     if start ~= '0' then put('from', start) end
-    put('state', from == NOW and 'waiting' or 'scheduled')
+    local w, room
+    if straight and from == NOW then
+      w, room = take_worker()
+      straight = w ~= nil
+    end
+    local j
+    if w then
+      j = { id = id, fence = next_fence(), attempt = 1, run = tonumber(run), kind = kind, method = method }
+      put('state', 'running')
+      put('worker', w.id)
+      put('fence', j.fence)
+      put('started', int(NOW))
+      put('delivered', '0')
+      fields[8] = '1'
+    else
+      put('state', from == NOW and 'waiting' or 'scheduled')
+    end
     call(unpack(fields))
     if payload ~= '' then call('SET', key .. ':payload', payload) end
     if metadata ~= '' then call('SET', key .. ':metadata', metadata) end
     if queue ~= '' or total ~= '' then
       local due = math.huge
-      if queue ~= '' then due = from + tonumber(queue) end
+      if queue ~= '' and not w then due = from + tonumber(queue) end
       if total ~= '' then due = math.min(due, NOW + tonumber(total)) end
-      call('ZADD', DEADLINES, due, id)
+      if due < math.huge then call('ZADD', DEADLINES, due, id) end
     end
-    if from == NOW then
+    if w then
+      call('HSET', held_key(w.id), id, j.fence)
+      call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), id)
+      put_back(w, room - 1)
+      if w.home == HOME then
+        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '' }
+      else
+        tell(w.home, 'assign ' .. id .. ' ' .. j.fence .. ' ' .. w.id)
+      end
+    elseif from == NOW then
       call('RPUSH', waiting_key(priority), id)
     else
       call('HSET', key, 'next', start)

@@ -1,11 +1,12 @@
 -- A job's ways but for being matched. state: scheduled | waiting | running | succeeded | failed | cancelled | expired.
 local function job_get(id)
   local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'handovers', 'retry', 'fatal', 'keep', 'waiter', 'queue', 'total',
-    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from')
+    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from', 'kind',
+    'method')
   return { id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), handovers = tonumber(v[4] or 0), retry = v[5], fatal = v[6],
     keep = v[7], waiter = v[8], queue = v[9], total = v[10], created = tonumber(v[11] or 0), priority = v[12] or '0', worker = v[13],
     delivered = v[14] == '1', run = tonumber(v[15] or 0), started = tonumber(v[16] or 0), done = v[17], metadata = v[18], progress = v[19],
-    from = tonumber(v[20] or v[11] or 0) }
+    from = tonumber(v[20] or v[11] or 0), kind = v[21] or '', method = v[22] or '' }
 end
 
 local function is_terminal(state)
@@ -63,7 +64,8 @@ local function dequeue(j)
 end
 
 -- The end of a job. A dead letter keeps its payload, for RetryJob; of the others payload and metadata go now.
-local function terminal(j, state, but)
+-- `accepted`: the fence of the result that ended it.
+local function terminal(j, state, but, accepted)
   local key = job_key(j.id)
   local keep = tonumber(j.keep)
   if state == 'failed' then
@@ -80,7 +82,11 @@ local function terminal(j, state, but)
   -- The failure of an attempt before goes when the job goes; a dead letter's is written after this.
   if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
-  call('HSET', key, 'state', state, 'finished', int(NOW))
+  if accepted then
+    call('HSET', key, 'state', state, 'finished', int(NOW), 'done', accepted)
+  else
+    call('HSET', key, 'state', state, 'finished', int(NOW))
+  end
   call('PEXPIRE', key, keep)
   j.state = state
   count(state, 1)

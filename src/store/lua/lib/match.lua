@@ -13,15 +13,18 @@ local assigned = {}
 -- What the home sends to the worker: job, fence, worker, link, kind, method, attempt, run ms, payload, metadata JSON, progress.
 local function assignment(j, w)
   local key = job_key(j.id)
-  local v = call('HMGET', key, 'kind', 'method')
-  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, v[1] or '', v[2] or '', int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
+  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
     j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '' }
+end
+
+local function next_fence()
+  fence = math.max(fence + 1, US)
+  return int(fence)
 end
 
 -- Returns how many slots it took: 0 when the worker has an earlier attempt of this job in quarantine, whose place the new one takes.
 local function lease(j, w)
-  fence = math.max(fence + 1, US)
-  j.fence = int(fence)
+  j.fence = next_fence()
   j.attempt = j.attempt + 1
   j.state = 'running'
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
@@ -81,15 +84,19 @@ local function anything_waits()
   return call('EXISTS', waiting_key(3), waiting_key(2), waiting_key(1), waiting_key(0)) > 0
 end
 
-local function give(j, list, w, room)
-  call('LPOP', list)
-  room = room - lease(j, w)
-  budget = budget - 1
+-- A worker that was taken off the list and given a job: back to the tail while it has room.
+local function put_back(w, room)
   if room > 0 then
     call('RPUSH', FREE, w.id)
   else
     call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')
   end
+end
+
+local function give(j, list, w, room)
+  call('LPOP', list)
+  budget = budget - 1
+  put_back(w, room - lease(j, w))
 end
 
 -- Returns 1 when it stopped at its bound with work left: call `match` again.
