@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { fields, readConfig } from '../../src/config.js';
+
+test('the defaults agree with each other', () => {
+  expect(readConfig({})).toMatchObject({ LEASE_MS: 30_000, BEAT_MS: 10_000, INSECURE: false, DIAL_ALLOW: [] });
+});
+
+test('the environment is read, and flags go over it', () => {
+  const config = readConfig({ MUSTER_BEAT_MS: '9000', MUSTER_INSECURE: 'true', MUSTER_DIAL_ALLOW: '10.0.0.0/8, 10.1.0.0/16' }, { BEAT_MS: '8000' });
+  expect(config).toMatchObject({ BEAT_MS: 8_000, INSECURE: true, DIAL_ALLOW: ['10.0.0.0/8', '10.1.0.0/16'] });
+});
+
+test.each([
+  ['MUSTER_LEASE_MS', 'soon', /MUSTER_LEASE_MS: /],
+  ['MUSTER_LEASE_MS', '0', /MUSTER_LEASE_MS: /],
+  ['MUSTER_LEASE_MS', '1.5', /MUSTER_LEASE_MS: /],
+  ['MUSTER_BATCH_MAX', '100000', /MUSTER_BATCH_MAX: /],
+  ['MUSTER_LOG_LEVEL', 'loud', /MUSTER_LOG_LEVEL: /],
+  ['MUSTER_INSECURE', 'perhaps', /MUSTER_INSECURE: /],
+  ['MUSTER_LAESE_MS', '1', /MUSTER_LAESE_MS: no such setting; `muster config` lists them/],
+])('%s=%s is refused, and the message names it', (name, value, message) => {
+  expect(() => readConfig({ [name]: value })).toThrow(message);
+});
+
+test('times that do not agree are refused with both names; at the boundary and beside it', () => {
+  expect(() => readConfig({ MUSTER_BEAT_MS: '15000' })).toThrow('MUSTER_BEAT_MS (15000) times 2 must be less than MUSTER_LEASE_MS (30000)');
+  expect(readConfig({ MUSTER_BEAT_MS: '14999' }).BEAT_MS).toBe(14_999);
+});
+
+test('all times of ours scale together in tests, and only there', () => {
+  expect(() => readConfig({ MUSTER_TIME_SCALE: '0.1' })).toThrow('MUSTER_INSECURE');
+  const scaled = readConfig({ MUSTER_TIME_SCALE: '0.1', MUSTER_INSECURE: 'true' });
+  expect(scaled).toMatchObject({ LEASE_MS: 3_000, HOME_TTL_MS: 600, REDIS_TIMEOUT_MS: 800, RETENTION_MS: 3_600_000 });
+});
+
+test('every setting says what it is for', () => {
+  for (const [name, field] of Object.entries(fields)) expect(field.description, name).toMatch(/\S/);
+});
