@@ -10,6 +10,11 @@ export interface Clock {
    * Resolves after `ms`, or at once when the signal is or gets aborted. Never rejects. Does not keep
    * the process alive. Ends after 24 days at the latest. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /**
+   * Calls `run` after `ms`, unless the function that it returns was called before. For what every job needs, where the AbortController that
+   * ends a `sleep` shows in the profile. As `sleep` does, it keeps no process alive and ends after 24 days.
+   */
+  after(ms: number, run: () => void): () => void;
 }
 
 /** Names for what is new. */
@@ -39,11 +44,20 @@ export const systemClock: Clock = {
       timer.unref();
       signal?.addEventListener('abort', end, { once: true });
     }),
+  after: (ms, run) => {
+    const timer = setTimeout(run, Math.min(ms, LONGEST_TIMER_MS));
+    timer.unref();
+    return () => clearTimeout(timer);
+  },
 };
 
 export const systemIds: Ids = {
   jobId: () => randomUUID(),
-  replicaId: (host) => `${host.toLowerCase().replace(/[^a-z0-9.-]/g, '-').slice(0, 40)}-${randomUUID().slice(0, 8)}`,
+  replicaId: (host) =>
+    `${host
+      .toLowerCase()
+      .replace(/[^a-z0-9.-]/g, '-')
+      .slice(0, 40)}-${randomUUID().slice(0, 8)}`,
 };
 
 export const systemRandom: Random = () => Math.random();

@@ -28,9 +28,14 @@ const PAGE = { fallback: 50, most: 1000 };
 /** What clients call. */
 export class JobService {
   readonly #options: JobServiceOptions;
+  /** Ends one wait each. One listener for all of them: thousands on one signal would cost each of them a search. */
+  readonly #waits = new Set<() => void>();
 
   constructor(options: JobServiceOptions) {
     this.#options = options;
+    options.stopping.addEventListener('abort', () => {
+      for (const stop of this.#waits) stop();
+    });
   }
 
   handlers(): JobServiceServer {
@@ -94,11 +99,20 @@ export class JobService {
 
   /** Aborts when the wait is over: the caller's word, its deadline, its going away, or our stop. */
   #wait(waitMs: number | undefined, { signal, deadlineMs }: CallContext): { signal: AbortSignal; end: () => void } {
+    const { clock, stopping } = this.#options;
     const over = new AbortController();
-    const ended = new AbortController();
+    const stop = () => over.abort();
     const most = Math.min(waitMs ?? Number.POSITIVE_INFINITY, Math.max(0, deadlineMs - BEFORE_DEADLINE_MS));
-    if (Number.isFinite(most)) void this.#options.clock.sleep(most, ended.signal).then(() => over.abort());
-    return { signal: AbortSignal.any([over.signal, signal, this.#options.stopping]), end: () => ended.abort() };
+    const stopTimer = Number.isFinite(most) ? clock.after(most, stop) : undefined;
+    this.#waits.add(stop);
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted || stopping.aborted) stop();
+    const end = () => {
+      stopTimer?.();
+      this.#waits.delete(stop);
+      signal.removeEventListener('abort', stop);
+    };
+    return { signal: over.signal, end };
   }
 }
 
@@ -110,4 +124,3 @@ export function pageOf(size: number): number {
   if (size > PAGE.most) throw invalid('page_size', `must be at most ${PAGE.most}`);
   return size || PAGE.fallback;
 }
-

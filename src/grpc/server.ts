@@ -43,6 +43,7 @@ function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
   return {
     'grpc.max_receive_message_length': limits.maxReceiveBytes ?? MIB,
     'grpc.max_send_message_length': limits.maxSendBytes ?? MIB,
+    'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': limits.maxStreams ?? 10_000,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,

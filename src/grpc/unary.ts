@@ -64,13 +64,14 @@ function refusal(thrown: unknown, method: string, options: UnaryOptions): Status
 class Lifetime {
   readonly deadlineMs: number;
   readonly #controller = new AbortController();
-  readonly #ended = new AbortController();
+  #stopTimer: (() => void) | undefined;
+  #ended = false;
 
   constructor(call: ServerUnaryCall<unknown, unknown>, clock: Clock) {
     this.deadlineMs = Math.max(0, Number(call.getDeadline()) - clock.now());
     call.once('cancelled', () => this.#abort());
     if (call.cancelled) this.#abort();
-    if (Number.isFinite(this.deadlineMs)) void clock.sleep(this.deadlineMs, this.#ended.signal).then(() => this.#abort());
+    if (Number.isFinite(this.deadlineMs)) this.#stopTimer = clock.after(this.deadlineMs, () => this.#abort());
   }
 
   get signal(): AbortSignal {
@@ -78,11 +79,12 @@ class Lifetime {
   }
 
   end(): void {
-    this.#ended.abort();
+    this.#ended = true;
+    this.#stopTimer?.();
   }
 
   #abort(): void {
-    if (!this.#ended.signal.aborted) this.#controller.abort();
+    if (!this.#ended) this.#controller.abort();
   }
 }
 

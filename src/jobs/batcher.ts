@@ -37,7 +37,9 @@ export class Batcher<I, O> {
   add(item: I): Promise<O> {
     return new Promise((resolve, reject) => {
       if (this.#queue.length >= this.#options.maxQueue) {
-        reject(new MusterError('resource_exhausted', 'TOO_MANY_WAITING', 'this replica has more calls under way than it may queue', { retryAfterMs: 200 }));
+        reject(
+          new MusterError('resource_exhausted', 'TOO_MANY_WAITING', 'this replica has more calls under way than it may queue', { retryAfterMs: 200 }),
+        );
         return;
       }
       this.#queue.push({ item, size: this.#options.sizeOf(item), resolve, reject });

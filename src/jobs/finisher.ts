@@ -76,13 +76,17 @@ export class Finisher {
   settle(attempt: Attempt, outcome: Outcome): void {
     attempt.phase = 'finishing';
     const { pool, worker, jobId, fence, boot, link } = attempt;
-    void this.#untilAnswered(() => this.finish({ pool, worker, jobId, fence, boot, link, outcome })).then(() => this.#options.running.remove(attempt));
+    void this.#untilAnswered(() => this.finish({ pool, worker, jobId, fence, boot, link, outcome })).then(() =>
+      this.#options.running.remove(attempt),
+    );
   }
 
   /** The attempt never began. */
   release(lease: LeaseRef, reason: string, blocked: boolean): void {
     const { pool, worker, jobId, fence } = lease;
-    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, blocked, reason })).then(() => this.#options.running.remove(lease));
+    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, blocked, reason })).then(() =>
+      this.#options.running.remove(lease),
+    );
   }
 
   async #untilAnswered(call: () => Promise<unknown>): Promise<void> {

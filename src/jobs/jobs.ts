@@ -40,15 +40,14 @@ export class Jobs {
    */
   async run(spec: JobSpec, signal: AbortSignal): Promise<JobRecord> {
     const { submitter, waiters } = this.#options;
-    const over = new AbortController();
     // Listening begins before the job can end: its end may be known before its submission is answered.
-    const ended = waiters.wait(spec.pool, spec.id, AbortSignal.any([signal, over.signal]));
+    const waiting = waiters.wait(spec.pool, spec.id, signal);
     try {
       const accepted = await submitter.submit({ spec, wait: true });
       if (!accepted.created && isTerminal(accepted.state)) return await this.get(spec.pool, spec.id);
-      return await this.#read(spec.pool, spec.id, await ended, { spec, createdAt: accepted.created ? accepted.createdAt : 0 });
+      return await this.#read(spec.pool, spec.id, await waiting.ended, { spec, createdAt: accepted.created ? accepted.createdAt : 0 });
     } finally {
-      over.abort();
+      waiting.end();
     }
   }
 
@@ -59,15 +58,14 @@ export class Jobs {
     const [there] = await store.readJobs(pool, [id], { bodies: false });
     if (!there) throw notFound(pool, id);
     await store.enter(pool);
-    const over = new AbortController();
-    const ended = waiters.wait(pool, id, AbortSignal.any([signal, over.signal]));
+    const waiting = waiters.wait(pool, id, signal);
     try {
       const [state] = await store.jobs.watch(pool, [id]);
       if (state === undefined) throw notFound(pool, id);
       if (isTerminal(state)) return await this.get(pool, id);
-      return await this.#read(pool, id, await ended, undefined);
+      return await this.#read(pool, id, await waiting.ended, undefined);
     } finally {
-      over.abort();
+      waiting.end();
     }
   }
 
@@ -89,7 +87,8 @@ export class Jobs {
     const { store, matching } = this.#options;
     const [answer] = await matching.call(pool, () => store.jobs.retry(pool, [{ id }]));
     if (answer === 'unknown') throw notFound(pool, id);
-    if (answer === 'not_buried') throw new MusterError('failed_precondition', 'NOT_BURIED', `job ${id} is not a dead letter: only failed jobs can be retried`);
+    if (answer === 'not_buried')
+      throw new MusterError('failed_precondition', 'NOT_BURIED', `job ${id} is not a dead letter: only failed jobs can be retried`);
     return this.get(pool, id);
   }
 
@@ -167,6 +166,7 @@ function notFound(pool: string, id: string): MusterError {
 function readToken(token: string): { index: number; offset: number } {
   if (token === '') return { index: 0, offset: 0 };
   const match = token.match(/^(\d{1,2})\.(\d{1,9})$/);
-  if (!match) throw new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
+  if (!match)
+    throw new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
   return { index: Number(match[1]), offset: Number(match[2]) };
 }

@@ -63,18 +63,34 @@ export class Submitter {
       case 'exists':
         return { created: false, state: status.state, createdAt: now };
       case 'conflict':
-        throw new MusterError('already_exists', 'JOB_CONFLICT', `spec.id: the pool ${spec.pool} has a job ${spec.id} with other content: use a new id`, {
-          field: 'spec.id',
-        });
+        throw new MusterError(
+          'already_exists',
+          'JOB_CONFLICT',
+          `spec.id: the pool ${spec.pool} has a job ${spec.id} with other content: use a new id`,
+          {
+            field: 'spec.id',
+          },
+        );
       case 'full':
-        throw new MusterError('resource_exhausted', 'BACKLOG_FULL', `the pool ${spec.pool} has ${this.#options.maxWaiting} jobs queued: try again later`, {
-          retryAfterMs: 1000,
-        });
+        throw new MusterError(
+          'resource_exhausted',
+          'BACKLOG_FULL',
+          `the pool ${spec.pool} has ${this.#options.maxWaiting} jobs queued: try again later`,
+          {
+            retryAfterMs: 1000,
+          },
+        );
       case 'family': {
         const remedy = status.family === 'LEGACY' ? 'name method /job.JobService/RunJob' : 'name a method instead of a kind';
-        throw new MusterError('failed_precondition', 'WRONG_FAMILY', `the workers of pool ${spec.pool} are ${status.family}: ${remedy}, or another pool`, {
-          field: spec.kind === '' ? 'spec.method' : 'spec.kind',
-        });
+        const field = spec.kind === '' ? 'spec.method' : 'spec.kind';
+        throw new MusterError(
+          'failed_precondition',
+          'WRONG_FAMILY',
+          `${field}: the workers of pool ${spec.pool} are ${status.family}: ${remedy}, or another pool`,
+          {
+            field,
+          },
+        );
       }
     }
   }

@@ -13,6 +13,14 @@ interface Waiter {
   resolve: (ended: Ended) => void;
 }
 
+/** One wait. */
+export interface Waiting {
+  /** Undefined: it was over before the job was. */
+  ended: Promise<Ended | undefined>;
+  /** It is over. Idempotent. */
+  end(): void;
+}
+
 export interface WaitersOptions {
   read: (pool: string, ids: string[]) => Promise<(JobRecord | undefined)[]>;
   clock: Clock;
@@ -43,26 +51,29 @@ export class Waiters {
   }
 
   /**
-   * Resolves with the end of the job, or undefined when `signal` aborts first. Register it before the job can end.
-   * Rejects with `resource_exhausted` TOO_MANY_WAITERS.
+   * Waits for the end of the job, at the longest until `signal` aborts. Begin before the job can end, and end it in every case.
+   * Throws `resource_exhausted` TOO_MANY_WAITERS.
    */
-  wait(pool: string, id: string, signal: AbortSignal): Promise<Ended | undefined> {
+  wait(pool: string, id: string, signal: AbortSignal): Waiting {
     if (this.#count >= this.#options.maxWaiters) {
-      const full = new MusterError('resource_exhausted', 'TOO_MANY_WAITERS', 'as many calls wait at this replica as may: try again, or wait less', { retryAfterMs: 1000 });
-      return Promise.reject(full);
+      throw new MusterError('resource_exhausted', 'TOO_MANY_WAITERS', 'as many calls wait at this replica as may: try again, or wait less', {
+        retryAfterMs: 1000,
+      });
     }
-    return new Promise((resolve) => {
+    let end = () => {};
+    const ended = new Promise<Ended | undefined>((resolve) => {
       if (signal.aborted) return resolve(undefined);
       const waiter: Waiter = { pool, id, readAt: this.#options.clock.monotonic(), resolve: (ended) => settle(ended) };
       const settle = (ended: Ended | undefined) => {
-        signal.removeEventListener('abort', abort);
+        signal.removeEventListener('abort', end);
         this.#remove(waiter);
         resolve(ended);
       };
-      const abort = () => settle(undefined);
-      signal.addEventListener('abort', abort, { once: true });
+      end = () => settle(undefined);
+      signal.addEventListener('abort', end, { once: true });
       this.#add(waiter);
     });
+    return { ended, end };
   }
 
   /** This replica's finish ended it. */

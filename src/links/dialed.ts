@@ -23,7 +23,8 @@ interface OpenCall {
   work: string;
   call: WireCall;
   aborted: boolean;
-  ended: AbortController;
+  /** Of the timer after which an aborted call is cancelled. */
+  stopTimer: (() => void) | undefined;
 }
 
 /** The link to one dialed worker, of whatever contract; `Speech` holds what differs. */
@@ -73,7 +74,7 @@ export class DialedLink implements Link {
       return;
     }
     const call = this.#wire.call({ ...order, timeoutMs: runTimeoutMs + RUN_SLACK_MS });
-    const open: OpenCall = { lease, work: kind === '' ? method : kind, call, aborted: false, ended: new AbortController() };
+    const open: OpenCall = { lease, work: kind === '' ? method : kind, call, aborted: false, stopTimer: undefined };
     this.#open.set(key, open);
     void call.answer.then((answer) => this.#deliver(key, open, answer));
   }
@@ -89,7 +90,7 @@ export class DialedLink implements Link {
     if (this.#closed) return;
     const { clock, pingTimeoutMs } = this.#options;
     // The worker ends the call itself, by CANCELLED or a result that was already on its way. If it does not, we do.
-    if (open !== undefined) void clock.sleep(pingTimeoutMs, open.ended.signal).then(() => open.call.cancel());
+    if (open !== undefined && open.stopTimer === undefined) open.stopTimer = clock.after(pingTimeoutMs, () => open.call.cancel());
     const answer = await this.#wire.call({ ...this.#speech.abort(jobId, fence), timeoutMs: pingTimeoutMs }).answer;
     if (answer.spoke) this.#hear();
   }
@@ -124,7 +125,7 @@ export class DialedLink implements Link {
 
   #deliver(key: string, open: OpenCall, answer: Answer): void {
     this.#open.delete(key);
-    open.ended.abort();
+    open.stopTimer?.();
     if (answer.spoke) this.#hear();
     const { lease, work, aborted } = open;
     const { maxResultBytes } = this.#options;

@@ -3,6 +3,11 @@ import type { ProbeAnswer } from '../domain/link.js';
 import { AbortRequest, ExecuteRequest, ProbeRequest, ProbeResponse, RunnerServiceService, RunnerStatus } from '../grpc/generated/muster/v1/runner.js';
 import type { Order, Speech } from './speech.js';
 
+/** The same bytes, not a copy: they may be a large payload. */
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
 /** Contract RUNNER: muster.v1.RunnerService. */
 export const runner: Speech = {
   contract: 'RUNNER',
@@ -12,7 +17,7 @@ export const runner: Speech = {
   order({ jobId, fence, kind, method, payload, metadata, attempt, runTimeoutMs, progress }: Assignment): Order {
     const runTimeout = { seconds: String(Math.floor(runTimeoutMs / 1_000)), nanos: (runTimeoutMs % 1_000) * 1_000_000 };
     const request = ExecuteRequest.encode({ assignment: { jobId, fence, kind, method, payload, metadata, attempt, runTimeout, progress } });
-    return { path: RunnerServiceService.execute.path, bytes: Buffer.from(request.finish()) };
+    return { path: RunnerServiceService.execute.path, bytes: asBuffer(request.finish()) };
   },
 
   abort: (jobId, fence) => ({ path: RunnerServiceService.abort.path, bytes: Buffer.from(AbortRequest.encode({ jobId, fence }).finish()) }),

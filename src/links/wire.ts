@@ -5,8 +5,8 @@ import { Code } from '../domain/job.js';
 import { type Address, formatAddress } from '../domain/worker.js';
 import { type Handshake, handshake, saidNo } from './handshake.js';
 
-/** grpc-js counts deadlines in 32 bits: a longer one would have passed already. */
-const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
+/** grpc-js counts deadlines in 32 bits, and rounds them up to seconds on the wire: a longer one would have passed already. */
+const LONGEST_DEADLINE_MS = 2_147_000_000;
 
 /**
  * One worker's connection: a grpc-js client that is thrown away whenever its state is in doubt, and what became of a call on it.
@@ -53,6 +53,12 @@ export interface WireCall {
   readonly answer: Promise<Answer>;
 }
 
+/** Whether a call's owner wants its end, and what is to be done then. An AbortController for each job shows in the profile. */
+interface Stop {
+  wanted: boolean;
+  act: (() => void) | undefined;
+}
+
 /** Pings only while calls are open: C-core servers end connections that ping without data more often than every 5 minutes. */
 const KEEPALIVE_TIME_MS = 15_000;
 const KEEPALIVE_TIMEOUT_MS = 5_000;
@@ -77,8 +83,14 @@ export class Wire {
   }
 
   call(request: WireRequest): WireCall {
-    const stop = new AbortController();
-    return { cancel: () => stop.abort(), answer: this.#run(request, stop.signal) };
+    const stop: Stop = { wanted: false, act: undefined };
+    const cancel = () => {
+      stop.wanted = true;
+      stop.act?.();
+    };
+    const client = this.#usable();
+    const answer = client === undefined ? this.#connect(request, stop) : this.#invoke(client, request, request.timeoutMs, stop);
+    return { cancel, answer };
   }
 
   /** The next call dials anew; calls that are open go on, calls that still wait for the connection end as not sent. */
@@ -94,16 +106,13 @@ export class Wire {
     this.drop();
   }
 
-  async #run(request: WireRequest, stop: AbortSignal): Promise<Answer> {
-    const { clock } = this.#options;
+  async #connect(request: WireRequest, stop: Stop): Promise<Answer> {
+    const { clock, connectTimeoutMs } = this.#options;
     const startedAt = clock.monotonic();
-    let client = this.#usable();
-    if (client === undefined) {
-      const proof = await this.#prove(Math.min(request.timeoutMs, this.#options.connectTimeoutMs), stop);
-      if (stop.aborted || this.#end.signal.aborted) return unsent(Code.CANCELLED, 'cancelled before it was sent', 'silent');
-      if (!proof.ok) return unsent(Code.UNAVAILABLE, proof.message, proof.why);
-      client = this.#usable() ?? this.#make();
-    }
+    const proof = await this.#prove(Math.min(request.timeoutMs, connectTimeoutMs), stop);
+    if (stop.wanted || this.#end.signal.aborted) return unsent(Code.CANCELLED, 'cancelled before it was sent', 'silent');
+    if (!proof.ok) return unsent(Code.UNAVAILABLE, proof.message, proof.why);
+    const client = this.#usable() ?? this.#make();
     return this.#invoke(client, request, request.timeoutMs - (clock.monotonic() - startedAt), stop);
   }
 
@@ -121,19 +130,21 @@ export class Wire {
   }
 
   /** One handshake at a time, whoever waits for it; each waits no longer than its own bound. */
-  async #prove(timeoutMs: number, stop: AbortSignal): Promise<Handshake> {
+  async #prove(timeoutMs: number, stop: Stop): Promise<Handshake> {
     if (this.#end.signal.aborted) return { ok: false, why: 'silent', message: 'the link is closed' };
     const { clock, connectTimeoutMs } = this.#options;
     this.#proving ??= handshake(this.#address, connectTimeoutMs, clock).finally(() => {
       this.#proving = undefined;
     });
-    const done = new AbortController();
-    const signal = AbortSignal.any([done.signal, stop]);
-    const late = clock
-      .sleep(timeoutMs, signal)
-      .then((): Handshake => ({ ok: false, why: 'silent', message: `no connection within ${timeoutMs} ms` }));
+    let stopTimer = () => {};
+    const late = new Promise<Handshake>((resolve) => {
+      const give = () => resolve({ ok: false, why: 'silent', message: `no connection within ${timeoutMs} ms` });
+      stopTimer = clock.after(timeoutMs, give);
+      stop.act = give;
+    });
     const result = await Promise.race([this.#proving, late]);
-    done.abort();
+    stopTimer();
+    stop.act = undefined;
     return result;
   }
 
@@ -162,30 +173,24 @@ export class Wire {
     };
   }
 
-  #invoke(client: Client, request: WireRequest, leftMs: number, stop: AbortSignal): Promise<Answer> {
+  #invoke(client: Client, request: WireRequest, leftMs: number, stop: Stop): Promise<Answer> {
     this.#watch(client);
     return new Promise((resolve) => {
       let headers = false;
       const deadline = this.#options.clock.now() + Math.min(Math.max(1, leftMs), LONGEST_DEADLINE_MS);
       try {
-        const call = client.makeUnaryRequest(
-          request.path,
-          identity,
-          identity,
-          request.bytes,
-          request.metadata ?? new Metadata(),
-          { deadline },
-          (error, bytes) => {
-            stop.removeEventListener('abort', cancel);
-            resolve(error === null ? answered(bytes) : this.#failed(client, error, call.getPeer(), headers));
-          },
+        const { path, bytes, metadata = new Metadata() } = request;
+        const call = untraced(() =>
+          client.makeUnaryRequest(path, identity, identity, bytes, metadata, { deadline }, (error, response) => {
+            stop.act = undefined;
+            resolve(error === null ? answered(response) : this.#failed(client, error, call.getPeer(), headers));
+          }),
         );
-        const cancel = () => call.cancel();
+        stop.act = () => call.cancel();
         call.on('metadata', (metadata) => {
           headers = isGrpc(metadata);
         });
-        stop.addEventListener('abort', cancel, { once: true });
-        if (stop.aborted) cancel();
+        if (stop.wanted) call.cancel();
       } catch (thrown) {
         resolve(unsent(Code.UNAVAILABLE, toError(thrown).message, 'silent'));
       }
@@ -220,6 +225,17 @@ export class Wire {
       if (this.#watched === client) this.#watched = undefined;
       if (this.#client === client && client.getChannel().getConnectivityState(false) !== connectivityState.READY) this.drop();
     });
+  }
+}
+
+/** grpc-js takes the caller's stack at each call, 2 to 5 % of what a job costs this process. Nobody reads it here. */
+function untraced<T>(make: () => T): T {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return make();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 

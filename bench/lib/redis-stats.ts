@@ -1,0 +1,39 @@
+import { Redis } from 'ioredis';
+
+/** Calls that a Redis has counted. */
+export interface Calls {
+  /** EVALSHA and EVAL: what goes over the wire for a transition. */
+  scripts: number;
+  /** Every command, those inside scripts included. */
+  commands: number;
+}
+
+export class RedisStats {
+  readonly #redis: Redis;
+
+  constructor(url: string) {
+    this.#redis = new Redis(url);
+  }
+
+  async calls(): Promise<Calls> {
+    const found = (await this.#redis.info('commandstats')).matchAll(/cmdstat_([^:]+):calls=(\d+)/g);
+    const calls = { scripts: 0, commands: 0 };
+    for (const [, name, count] of found) {
+      calls.commands += Number(count);
+      if (name === 'evalsha' || name === 'eval') calls.scripts += Number(count);
+    }
+    return calls;
+  }
+
+  /** Bytes that its data take: all that it allocated but for the buffers of clients and of the append-only file, and but for that key. */
+  async memoryBytes(without: string): Promise<number> {
+    const key = Number((await this.#redis.call('MEMORY', 'USAGE', without, 'SAMPLES', '0')) ?? 0);
+    const info = await this.#redis.info('memory');
+    const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? Number.NaN);
+    return field('used_memory') - field('mem_clients_normal') - field('mem_aof_buffer') - key;
+  }
+
+  close(): void {
+    this.#redis.disconnect();
+  }
+}

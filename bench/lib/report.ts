@@ -1,0 +1,80 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import Table from 'cli-table3';
+import type { Figure, Scenario } from '../scenario.js';
+
+/** What figures depend on. Neither names nor paths: results are public. */
+export interface Machine {
+  cores: number;
+  cpu: string;
+  memoryGiB: number;
+  node: string;
+  redis: string;
+}
+
+export interface Run {
+  machine: Machine;
+  rounds: number;
+  seconds: number;
+  /** Other processes used the machine meanwhile: no figures to quote. */
+  loaded: boolean;
+}
+
+export function machine(redis: string): Machine {
+  const [first] = cpus();
+  return {
+    cores: cpus().length,
+    cpu: first?.model ?? 'unknown',
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.versions.node,
+    redis,
+  };
+}
+
+const MARK = 'LOADED: other processes used this machine; no figures to quote';
+
+export function printTable(scenario: Scenario, figures: Figure[], run: Run): void {
+  const table = new Table({
+    head: ['subject', 'measure', 'median', 'range', 'peer', 'its median', 'ratio', 'want'],
+    style: { head: [], border: [] },
+    colAligns: ['left', 'left', 'right', 'right', 'left', 'right', 'right', 'left'],
+  });
+  for (const { subject, what, unit, median, low, high, peer, peerMedian, ratio, want } of figures) {
+    const verdict = want === undefined ? '' : `${want.text} ${want.met ? 'yes' : 'NO'}`;
+    const range = low === high ? '' : `${short(low)} – ${short(high)}`;
+    table.push([
+      subject,
+      `${what} (${unit})`,
+      short(median),
+      range,
+      peer ?? '',
+      peerMedian === null ? '' : short(peerMedian),
+      ratio?.toFixed(2) ?? '',
+      verdict,
+    ]);
+  }
+  const { rounds } = run;
+  process.stdout.write(`\n${scenario.name}: ${scenario.title} (median of ${rounds} rounds)\n${run.loaded ? `${MARK}\n` : ''}${table.toString()}\n`);
+}
+
+/** One line a figure. */
+export function printJson(figures: Figure[], run: Run): void {
+  for (const figure of figures) process.stdout.write(`${JSON.stringify(run.loaded ? { ...figure, loaded: true } : figure)}\n`);
+}
+
+/** `bench/results/<scenario>.json`; the one before is replaced. */
+export function writeResult(scenario: Scenario, figures: Figure[], run: Run): void {
+  const folder = new URL('../results/', import.meta.url);
+  mkdirSync(folder, { recursive: true });
+  const { name, title } = scenario;
+  writeFileSync(new URL(`${name}.json`, folder), `${JSON.stringify({ scenario: name, title, ...run, figures: figures.map(rounded) }, null, 2)}\n`);
+}
+
+function rounded(figure: Figure): Figure {
+  const entries = Object.entries(figure).map(([key, value]) => [key, typeof value === 'number' ? Number(value.toPrecision(5)) : value]);
+  return Object.fromEntries(entries) as Figure;
+}
+
+function short(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+}

@@ -1,0 +1,97 @@
+import { build, type Histogram } from 'hdr-histogram-js';
+import type { Bench } from '../scenario.js';
+import { CpuReading } from './cpu.js';
+import type { RedisStats } from './redis-stats.js';
+
+/** Something that does jobs. */
+export interface Subject {
+  name: string;
+  /** Names of the processes that take part, as `Children` knows them. */
+  processes: string[];
+  /** Does one job to its result. Rejects when the result is not the right one. */
+  job(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What one turn of one subject came to, by name of the measure. */
+export type Sample = ReadonlyMap<string, number>;
+export type Samples = ReadonlyMap<string, readonly Sample[]>;
+
+export interface RoundsOptions {
+  subjects: Subject[];
+  /** Jobs under way at once. */
+  outstanding: number;
+  /** Commands are counted there, in the turns of subjects that have the process `redis`. */
+  redis: RedisStats;
+}
+
+const WARM_UP_ROUNDS = 2;
+/** A turn begins so long before it counts: who had the caches before must not matter. */
+const LEAD_SECONDS = 0.5;
+
+/**
+ * Measures the subjects in turns: each once a round, in an order that begins elsewhere and runs the other way each time, so that nobody
+ * always follows the same one. Two rounds before do not count.
+ */
+export async function rounds(bench: Bench, options: RoundsOptions): Promise<Samples> {
+  const { subjects } = options;
+  const samples = new Map<string, Sample[]>(subjects.map(({ name }) => [name, []]));
+  for (let round = -WARM_UP_ROUNDS; round < bench.options.rounds; round++) {
+    const first = (round + WARM_UP_ROUNDS) % subjects.length;
+    const order = [...subjects.slice(first), ...subjects.slice(0, first)];
+    for (const subject of round % 2 === 0 ? order : order.reverse()) {
+      if (round >= 0) await bench.quiet();
+      const sample = await turn(bench, subject, options);
+      if (round >= 0) samples.get(subject.name)?.push(sample);
+      const rate = (sample.get('jobs') ?? 0).toFixed(0);
+      bench.say(`${round < 0 ? 'warm-up' : `round ${round + 1}`}: ${subject.name} ${rate} jobs/s, p50 ${sample.get('p50')?.toFixed(2)} ms`);
+    }
+  }
+  return samples;
+}
+
+/** Keeps that many jobs under way for so long. Resolves with their latencies, in µs, when the last one has ended. */
+async function drive(subject: Subject, outstanding: number, seconds: number): Promise<Histogram> {
+  const histogram = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
+  const end = performance.now() + seconds * 1_000;
+  const lane = async () => {
+    for (let from = performance.now(); from < end; ) {
+      await subject.job();
+      const now = performance.now();
+      histogram.recordValue(Math.max(1, Math.round((now - from) * 1_000)));
+      from = now;
+    }
+  };
+  await Promise.all(Array.from({ length: outstanding }, lane));
+  return histogram;
+}
+
+async function turn(bench: Bench, subject: Subject, { outstanding, redis }: RoundsOptions): Promise<Sample> {
+  await drive(subject, outstanding, LEAD_SECONDS);
+  const callsBefore = await redis.calls();
+  const before = new CpuReading(bench.children.pids());
+  const startedAt = performance.now();
+  const histogram = await drive(subject, outstanding, bench.options.seconds);
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const after = new CpuReading(bench.children.pids());
+  const callsAfter = await redis.calls();
+  const jobs = histogram.totalCount;
+  const sample = new Map<string, number>([
+    ['jobs', jobs / seconds],
+    ['p50', histogram.getValueAtPercentile(50) / 1_000],
+    ['p99', histogram.getValueAtPercentile(99) / 1_000],
+    ['cores of others', after.othersSince(before)],
+  ]);
+  let cpu = 0;
+  for (const [name, us] of after.since(before)) {
+    if (!subject.processes.includes(name)) continue;
+    sample.set(`CPU of ${name}`, us / jobs);
+    cpu += us / jobs;
+  }
+  sample.set('CPU of all', cpu);
+  if (subject.processes.includes('redis')) {
+    sample.set('Redis commands', (callsAfter.commands - callsBefore.commands) / jobs);
+    sample.set('Redis scripts', (callsAfter.scripts - callsBefore.scripts) / jobs);
+  }
+  return sample;
+}

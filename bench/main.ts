@@ -1,0 +1,79 @@
+/**
+ * `npm run bench`: Muster and its peers in the same rounds on the same machine. Figures on stdout, the story on stderr; a file a scenario
+ * in bench/results/. Exit code 1 when the machine was too loaded to measure, 2 for usage.
+ */
+import { execFileSync } from 'node:child_process';
+import { findRedisBinary } from '../src/lifecycle/embedded-redis.js';
+import { Children } from './lib/children.js';
+import { Loaded, untilQuiet } from './lib/load.js';
+import { machine, printJson, printTable, type Run, writeResult } from './lib/report.js';
+import { type Options, readOptions, USAGE, UsageError } from './options.js';
+import type { Bench, Scenario } from './scenario.js';
+import { l1 } from './scenarios/l1.js';
+import { m1 } from './scenarios/m1.js';
+import { t2 } from './scenarios/t2.js';
+
+const SCENARIOS: Scenario[] = [t2, l1, m1];
+const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+const say = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
+
+function redisVersion(): string {
+  return /v=(\S+)/.exec(execFileSync(findRedisBinary(), ['--version'], { encoding: 'utf8' }))?.[1] ?? 'unknown';
+}
+
+async function measure(options: Options): Promise<void> {
+  const children = new Children(options.profile);
+  // A profile is no figure, and neither is what was measured beside others.
+  const run: Run = { machine: machine(redisVersion()), rounds: options.rounds, seconds: options.seconds, loaded: false };
+  const quiet = async () => {
+    if (run.loaded) return;
+    try {
+      await untilQuiet(() => children.pids(), say);
+    } catch (error) {
+      if (!options.force || !(error instanceof Loaded)) throw error;
+      say(`${error.message}; going on`);
+      run.loaded = true;
+    }
+  };
+  const bench: Bench = { options, children, say, quiet };
+  for (const scenario of SCENARIOS) {
+    if (options.only.length > 0 && !options.only.includes(scenario.name)) continue;
+    say(`${scenario.name}: ${scenario.title}`);
+    const figures = await scenario.run(bench);
+    await children.endAll();
+    if (options.output === 'json') printJson(figures, run);
+    else printTable(scenario, figures, run);
+    if (options.profile === undefined) writeResult(scenario, figures, run);
+  }
+}
+
+async function main(): Promise<number> {
+  const args = process.argv.slice(2);
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(`${USAGE}\n`);
+    return 0;
+  }
+  try {
+    await measure(
+      readOptions(
+        args,
+        SCENARIOS.map(({ name }) => name),
+      ),
+    );
+    return 0;
+  } catch (error) {
+    if (error instanceof UsageError) {
+      say(`${error.message}\n${USAGE}`);
+      return 2;
+    }
+    say(error instanceof Loaded ? `refused: ${error.message}` : String(error instanceof Error ? error.stack : error));
+    return 1;
+  }
+}
+
+for (const [signal, code] of Object.entries(SIGNALS)) process.once(signal, () => process.exit(code));
+// The clock's timers keep no process alive, and the end of a scenario waits for nothing else.
+setInterval(() => undefined, 60_000);
+// Whatever is still open (clients, Redis connections) is of no use any more.
+process.exit(await main());

@@ -1,0 +1,77 @@
+import { parseArgs } from 'node:util';
+
+export interface Options {
+  /** Scenario names; empty: all. */
+  only: string[];
+  rounds: number;
+  /** Of one subject in one round. */
+  seconds: number;
+  output: 'table' | 'json';
+  /** Report although other processes use the machine; what is reported says so. */
+  force: boolean;
+  /** The `main.js` of the build that is measured; undefined: what `npm run build` made. */
+  build: string | undefined;
+  /** The `main.js` of another build of Muster, to be compared in the same rounds. */
+  baseline: string | undefined;
+  /** A folder for a CPU profile of each of our Node processes. */
+  profile: string | undefined;
+}
+
+export const USAGE = `npm run bench -- [--only T2,L1,M1] [--rounds N] [--seconds N] [-o table|json] [--force] [--build MAIN_JS] [--baseline MAIN_JS] [--profile DIR]
+
+  --only      scenarios, with commas (default: all)
+  --rounds    interleaved rounds that count (default 5)
+  --seconds   length of each subject's turn in a round (default 4)
+  -o          table (default), or one line of JSON a figure
+  --force     report even when other processes load the machine; the figures are marked
+  --build     main.js of the build that is measured (default: dist/main.js)
+  --baseline  main.js of another build of Muster, measured in the same rounds
+  --profile   write a CPU profile of each Node process into that folder; profiling costs, so its rates are no figures`;
+
+export class UsageError extends Error {}
+
+/** Throws UsageError. */
+export function readOptions(args: string[], scenarios: string[]): Options {
+  const { values } = parsed(args);
+  const only = (values.only ?? '').split(',').filter((name) => name !== '');
+  const unknown = only.filter((name) => !scenarios.includes(name));
+  if (unknown.length > 0) throw new UsageError(`--only ${unknown.join(',')}: there are ${scenarios.join(', ')}`);
+  const { output = 'table' } = values;
+  if (output !== 'table' && output !== 'json') throw new UsageError(`-o ${output}: table or json`);
+  return {
+    only,
+    rounds: whole('--rounds', values.rounds ?? '5'),
+    seconds: whole('--seconds', values.seconds ?? '4'),
+    output,
+    force: values.force ?? false,
+    build: values.build,
+    baseline: values.baseline,
+    profile: values.profile,
+  };
+}
+
+function parsed(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        only: { type: 'string' },
+        rounds: { type: 'string' },
+        seconds: { type: 'string' },
+        output: { type: 'string', short: 'o' },
+        force: { type: 'boolean' },
+        build: { type: 'string' },
+        baseline: { type: 'string' },
+        profile: { type: 'string' },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function whole(flag: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 600) throw new UsageError(`${flag} ${text}: a whole number, 1 to 600`);
+  return value;
+}

@@ -1,0 +1,38 @@
+import { compare, details } from '../lib/figures.js';
+import { RedisStats } from '../lib/redis-stats.js';
+import { rounds } from '../lib/rounds.js';
+import type { Bench, Figure, Scenario } from '../scenario.js';
+import { bullmq } from '../subjects/bullmq.js';
+import { musters, startWorkers } from '../subjects/muster.js';
+
+const WORKERS = 64;
+const scenario = 'L1';
+
+export const l1: Scenario = {
+  name: scenario,
+  title: `idle latency from submission to result, ${WORKERS} dialed workers, one job outstanding, 100 B in and out`,
+
+  async run(bench: Bench): Promise<Figure[]> {
+    const redis = await bench.children.redis();
+    const ports = await startWorkers(bench, WORKERS);
+    const ours = await musters(bench, redis, ports);
+    const subjects = [...ours, await bullmq(bench, redis, WORKERS)];
+    const stats = new RedisStats(redis.url);
+    const samples = await rounds(bench, { subjects, outstanding: 1, redis: stats });
+    stats.close();
+    await Promise.all(subjects.map((subject) => subject.close()));
+    const p50 = { scenario, subject: 'muster', what: 'p50', unit: 'ms' };
+    const p99 = { ...p50, what: 'p99' };
+    const baseline = ours.length > 1 ? [compare(samples, { ...p50, peer: 'baseline' }), compare(samples, { ...p99, peer: 'baseline' })] : [];
+    return [
+      compare(samples, { ...p50, peer: 'bullmq', want: { atMost: 1.5 } }),
+      compare(samples, { ...p99, peer: 'bullmq' }),
+      ...baseline,
+      ...subjects.flatMap(({ name }) => [
+        ...details(samples, scenario, name, 'CPU of all', 'µs/job'),
+        ...details(samples, scenario, name, 'Redis', 'calls/job'),
+        ...details(samples, scenario, name, 'cores', 'cores'),
+      ]),
+    ];
+  },
+};

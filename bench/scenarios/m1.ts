@@ -1,0 +1,86 @@
+import { readConfig } from '../../src/config.js';
+import { systemClock, systemRandom } from '../../src/domain/clock.js';
+import type { EmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
+import { scriptLimits } from '../../src/lifecycle/limits.js';
+import { jobSpec } from '../../src/sdk/run.js';
+import { keys } from '../../src/store/keys.js';
+import { Store } from '../../src/store/store.js';
+import { plain } from '../lib/figures.js';
+import { RedisStats } from '../lib/redis-stats.js';
+import type { Bench, Figure, Scenario } from '../scenario.js';
+import { PAYLOAD, startReplica } from '../subjects/muster.js';
+
+const COUNT = 10_000;
+const BATCH = 500;
+const WORKER_BYTES = 700;
+const JOB_BYTES = 550 + PAYLOAD.length;
+const POOL = 'bench';
+const scenario = 'M1';
+
+export const m1: Scenario = {
+  name: scenario,
+  title: `bytes of Redis memory, over ${COUNT} of each; workers put on the roll by the register script directly, jobs by BatchSubmitJobs; the stream of events is capped and not counted`,
+
+  async run(bench: Bench): Promise<Figure[]> {
+    // A Redis for each, since the tables of a fuller one grow at other moments.
+    const worker = await bytesEach(await bench.children.redis(), registerAll);
+    const redis = await bench.children.redis();
+    const api = await startReplica(bench, redis);
+    const submit = (count: number) => submitAll(api, count);
+    await submit(1);
+    const job = await bytesEach(redis, () => submit(COUNT));
+    api.close();
+    return [
+      plain(scenario, 'muster', 'an idle worker', 'bytes', [worker], WORKER_BYTES),
+      plain(scenario, 'muster', `a waiting job with ${PAYLOAD.length} B of payload`, 'bytes', [job], JOB_BYTES),
+    ];
+  },
+};
+
+async function bytesEach(redis: EmbeddedRedis, fill: (redis: EmbeddedRedis) => Promise<void>): Promise<number> {
+  const stats = new RedisStats(redis.url);
+  const before = await stats.memoryBytes(keys.events(POOL));
+  await fill(redis);
+  const after = await stats.memoryBytes(keys.events(POOL));
+  stats.close();
+  return (after - before) / COUNT;
+}
+
+/** Registration by a replica would dial each worker: ten thousand servers, of which Redis sees nothing. */
+async function registerAll(redis: EmbeddedRedis): Promise<void> {
+  const limits = scriptLimits(readConfig({}));
+  const store = new Store({
+    url: redis.url,
+    timeoutMs: 5_000,
+    home: 'bench-00000000',
+    limits,
+    maxPools: 10,
+    clock: systemClock,
+    random: systemRandom,
+    onError: () => undefined,
+  });
+  await store.start({ hint: () => undefined, resubscribed: () => undefined, error: () => undefined }, AbortSignal.timeout(10_000));
+  await store.enter(POOL);
+  await inBatches((i) => {
+    const address = { ip: `10.1.${i >> 8}.${i & 255}`, port: 6000 };
+    const id = `worker-${String(i).padStart(5, '0')}`;
+    const fixed = { pool: POOL, contract: 'RUNNER', region: 'eu-1', slots: 1, version: '1.0.0', bootDerived: false } as const;
+    return store.workers.register({ ...fixed, id, address, kinds: [], labels: {}, boot: `${id}-1a2b3c4d` }, false);
+  });
+  await store.stop();
+}
+
+async function submitAll(api: Awaited<ReturnType<typeof startReplica>>, count: number): Promise<void> {
+  for (let from = 0; from < count; from += BATCH) {
+    const specs = Array.from({ length: Math.min(BATCH, count - from) }, () =>
+      jobSpec({ pool: POOL, work: { $case: 'kind', value: 'noop' }, payload: PAYLOAD }),
+    );
+    const { results } = await api.batchSubmitJobs({ specs });
+    const refused = results.find(({ created }) => !created);
+    if (refused) throw new Error(`a job was refused: ${refused.message}`);
+  }
+}
+
+async function inBatches(each: (i: number) => Promise<unknown>): Promise<void> {
+  for (let from = 0; from < COUNT; from += BATCH) await Promise.all(Array.from({ length: BATCH }, (_, i) => each(from + i)));
+}
