@@ -69,7 +69,9 @@ function build(): string {
     .filter((file) => file.endsWith('.lua'))
     .map((file) => file.slice(0, -4))
     .sort();
-  const libs = readdirSync(new URL('lib/', LUA)).map((file) => file.slice(0, -4)).sort();
+  const libs = readdirSync(new URL('lib/', LUA))
+    .map((file) => file.slice(0, -4))
+    .sort();
   const parts = libs.map((name) => `const ${name} = ${quote(strip(read(`lib/${name}.lua`)))};`);
   const entries = names.map((name) => {
     const source = read(`${name}.lua`);

@@ -5,7 +5,8 @@ import { z } from 'zod';
  * Times are ms and end in _MS; sizes are bytes and end in _BYTES.
  */
 const ms = (fallback: number, about: string, min = 1) => z.coerce.number().int().min(min).max(31_536_000_000).default(fallback).describe(about);
-const count = (fallback: number, about: string, min = 1, max = 1_000_000_000) => z.coerce.number().int().min(min).max(max).default(fallback).describe(about);
+const count = (fallback: number, about: string, min = 1, max = 1_000_000_000) =>
+  z.coerce.number().int().min(min).max(max).default(fallback).describe(about);
 const text = (fallback: string, about: string) => z.string().default(fallback).describe(about);
 const flag = (about: string) =>
   z
@@ -17,7 +18,14 @@ const list = (about: string) =>
   z
     .union([z.array(z.string()), z.string()])
     .default([])
-    .transform((value) => (Array.isArray(value) ? value : value.split(',').map((item) => item.trim()).filter((item) => item !== '')))
+    .transform((value) =>
+      Array.isArray(value)
+        ? value
+        : value
+            .split(',')
+            .map((item) => item.trim())
+            .filter((item) => item !== ''),
+    )
     .describe(about);
 
 export const fields = {
@@ -63,13 +71,13 @@ export const fields = {
   BATCH_MAX: count(32, 'So many items in one script call', 1, 256),
   BATCH_BYTES: count(262_144, 'So many bytes of payload in one script call'),
   BATCH_QUEUE: count(10_000, 'So many submissions may wait for their script call, a pool'),
-  MAX_PAYLOAD_BYTES: count(262_144, 'A job\'s payload', 1, 16_777_216),
-  MAX_RESULT_BYTES: count(262_144, 'A job\'s result', 1, 16_777_216),
+  MAX_PAYLOAD_BYTES: count(262_144, "A job's payload", 1, 16_777_216),
+  MAX_RESULT_BYTES: count(262_144, "A job's result", 1, 16_777_216),
   MAX_WAITING: count(100_000, 'Queued and scheduled jobs a pool'),
   MAX_SLOTS: count(256, 'Slots a worker', 1, 4096),
   MAX_LINKS: count(5_000, 'Workers a replica holds links to'),
   MAX_STREAMS: count(10_000, 'Concurrent calls a client connection', 1, 1_000_000),
-  MAX_WAITERS: count(100_000, 'Calls that wait for a job\'s end, a replica'),
+  MAX_WAITERS: count(100_000, "Calls that wait for a job's end, a replica"),
   MAX_POOLS: count(1_000, 'Pools'),
   PROBE_CONCURRENCY: count(64, 'Probes under way at once, a replica', 1, 10_000),
   DIAL_ALLOW: list('CIDRs (with :port or :from-to if wanted) that workers may be dialed at; empty: only the address that they registered from'),
@@ -137,4 +145,12 @@ function scaled(config: Config): Config {
 }
 
 /** How long the outside world takes does not shrink with our own times. */
-const UNSCALED: ReadonlySet<string> = new Set(['REDIS_TIMEOUT_MS', 'RETENTION_MS', 'BURIED_RETENTION_MS', 'FORGET_MS', 'LOOP_LAG_MAX_MS', 'CONNECTION_AGE_MS', 'DEFAULT_RUN_TIMEOUT_MS']);
+const UNSCALED: ReadonlySet<string> = new Set([
+  'REDIS_TIMEOUT_MS',
+  'RETENTION_MS',
+  'BURIED_RETENTION_MS',
+  'FORGET_MS',
+  'LOOP_LAG_MAX_MS',
+  'CONNECTION_AGE_MS',
+  'DEFAULT_RUN_TIMEOUT_MS',
+]);

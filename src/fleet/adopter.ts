@@ -108,7 +108,7 @@ export class Adopter {
       if (matched.reply.kind === 'ok') {
         const target = targetOf(record, matched.reply.link);
         if (target) links.open(target);
-        this.#remember(record, matched.reply.leases, matched.reply.link);
+        this.#remember(record, matched.reply, answer.busy);
       }
       return matched;
     });
@@ -119,16 +119,17 @@ export class Adopter {
 
   /**
    * What a LEGACY worker runs cannot be asked for again: its former home may still hold the call, or nobody. It is vouched for until the
-   * worker says that it is free. A METHOD worker never says so: its leases run out.
+   * worker says that it is free. So is what was never confirmed, when the worker says that it is busy: it can only be with that. A METHOD
+   * worker never says either: its leases run out.
    */
-  #remember(record: WorkerRecord, leases: AdoptedLease[], link: string): void {
+  #remember(record: WorkerRecord, { leases, link }: { leases: AdoptedLease[]; link: string }, busy: boolean): void {
     if (record.contract !== 'LEGACY') return;
     const { running, clock } = this.#options;
     const now = clock.monotonic();
     for (const { jobId, fence, delivered, quarantined } of leases) {
       const lease = { pool: record.pool, worker: record.id, jobId, fence };
-      if (!delivered || quarantined || running.get(lease)) continue;
-      running.add({ ...lease, boot: record.boot, link, phase: 'foreign', since: now, vouchedAt: now });
+      if ((!delivered && !busy) || quarantined || running.get(lease)) continue;
+      running.add({ ...lease, boot: record.boot, link, phase: 'foreign', since: now, vouchedAt: delivered ? now : 0 });
     }
   }
 

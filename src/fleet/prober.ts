@@ -60,7 +60,7 @@ export class Prober {
   async #due(all: Link[]): Promise<Link[]> {
     const { store, clock, intervalMs, running } = this.#options;
     const now = clock.monotonic();
-        const due: Link[] = [];
+    const due: Link[] = [];
     for (const [pool, links] of byPool(all)) {
       const quiet = (link: Link) => now - link.heardAt >= (link.openCalls > 0 ? 2 : 1) * intervalMs;
       const records = await store.readWorkers(
@@ -74,7 +74,10 @@ export class Prober {
           continue;
         }
         const unsettled =
-          record.state === 'suspect' || record.blocked || record.held.some(({ quarantined }) => quarantined) || running.ofWorker(pool, record.id).some(restless);
+          record.state === 'suspect' ||
+          record.blocked ||
+          record.held.some(({ quarantined }) => quarantined) ||
+          running.ofWorker(pool, record.id).some(restless);
         if (quiet(link) || unsettled) due.push(link);
       }
     }
@@ -139,7 +142,9 @@ export class Prober {
     const leases = answer.tellsIdle ? this.#verdicts(link, answer, held, asked) : [];
     const status = await matching.call(ref.pool, () => store.workers.probed(ref, 0, answer.busy, leases));
     if (status === 'stale') links.release(ref);
-    else for (const { what, jobId, fence } of leases) if (what === 'lost') this.#options.running.remove({ pool: ref.pool, worker: ref.id, jobId, fence });
+    else
+      for (const { what, jobId, fence } of leases)
+        if (what === 'lost') this.#options.running.remove({ pool: ref.pool, worker: ref.id, jobId, fence });
   }
 
   /** What the answer means for the leases that were held before it was asked for; younger ones it could not know. */
@@ -157,7 +162,8 @@ export class Prober {
   /** Attempts that the worker has, as far as we know, without a call of ours open: only of those does its silence say anything. */
   #silentAttempts(link: Link): Set<string> {
     const silent = new Set<string>();
-    for (const attempt of this.#options.running.ofWorker(link.ref.pool, link.ref.id)) if (restless(attempt)) silent.add(`${attempt.jobId} ${attempt.fence}`);
+    for (const attempt of this.#options.running.ofWorker(link.ref.pool, link.ref.id))
+      if (restless(attempt)) silent.add(`${attempt.jobId} ${attempt.fence}`);
     return silent;
   }
 

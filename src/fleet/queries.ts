@@ -62,6 +62,7 @@ export class FleetQueries {
 function readToken(token: string, first: string): { name: string; offset: number } {
   if (token === '') return { name: first, offset: 0 };
   const match = token.match(/^([a-z0-9-]{1,63}):(\d{1,9})$/);
-  if (!match) throw new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
+  if (!match)
+    throw new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
   return { name: match[1] ?? '', offset: Number(match[2]) };
 }

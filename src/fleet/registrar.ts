@@ -41,13 +41,21 @@ export class Registrar {
     const { store, policy, links, maxLinks, pingTimeoutMs } = this.#options;
     policy.check(info.address, peerIp);
     if (links.size >= maxLinks && !links.get(info.pool, info.id)) {
-      throw new MusterError('resource_exhausted', 'TOO_MANY_LINKS', `this replica holds as many links as it may (${maxLinks}): register again, another may take it`, {
-        retryAfterMs: 1000,
-      });
+      throw new MusterError(
+        'resource_exhausted',
+        'TOO_MANY_LINKS',
+        `this replica holds as many links as it may (${maxLinks}): register again, another may take it`,
+        {
+          retryAfterMs: 1000,
+        },
+      );
     }
     await store.enter(info.pool);
     const lock = await store.locks.acquire(`worker:${info.pool}:${info.id}`, 3 * pingTimeoutMs, pingTimeoutMs);
-    if (!lock) throw new MusterError('aborted', 'REGISTRATION_BUSY', `another registration of worker ${info.id} is under way: try again`, { retryAfterMs: 500 });
+    if (!lock)
+      throw new MusterError('aborted', 'REGISTRATION_BUSY', `another registration of worker ${info.id} is under way: try again`, {
+        retryAfterMs: 500,
+      });
     try {
       return await this.#registerLocked(info, lock.signal);
     } finally {
@@ -60,20 +68,28 @@ export class Registrar {
     const [before] = await store.readWorkers(info.pool, [info.id]);
     if (before) await this.#refuseWhileOldLifeAnswers(before, info);
     const answer = await this.#reach(info);
-    if (lost.aborted) throw new MusterError('aborted', 'REGISTRATION_BUSY', `reaching worker ${info.id} took too long: try again`, { retryAfterMs: 500 });
+    if (lost.aborted)
+      throw new MusterError('aborted', 'REGISTRATION_BUSY', `reaching worker ${info.id} took too long: try again`, { retryAfterMs: 500 });
 
     const known = before !== undefined && before.state !== 'dead';
     // The script's assignments are for a link that is opened with its epoch: they wait for it.
     const registered = await matching.call(info.pool, async () => {
       const matched = await store.workers.register(info, known);
       if (matched.reply.kind === 'ok') {
-        links.open({ ref: { pool: info.pool, id: info.id, boot: info.boot, link: matched.reply.link }, address: info.address, contract: info.contract, slots: info.slots });
+        links.open({
+          ref: { pool: info.pool, id: info.id, boot: info.boot, link: matched.reply.link },
+          address: info.address,
+          contract: info.contract,
+          slots: info.slots,
+        });
       }
       return matched;
     });
     switch (registered.kind) {
       case 'superseded':
-        throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: a newer life of worker ${info.id} is registered: start with a new boot`, { field: 'boot' });
+        throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: a newer life of worker ${info.id} is registered: start with a new boot`, {
+          field: 'boot',
+        });
       case 'family':
         throw new MusterError(
           'failed_precondition',
@@ -83,7 +99,8 @@ export class Registrar {
         );
       case 'ok': {
         const { link } = registered;
-        if (answer.busy) await matching.call(info.pool, () => store.workers.probed({ pool: info.pool, id: info.id, boot: info.boot, link }, 0, true, []));
+        if (answer.busy)
+          await matching.call(info.pool, () => store.workers.probed({ pool: info.pool, id: info.id, boot: info.boot, link }, 0, true, []));
         return { boot: info.boot, link };
       }
     }
@@ -101,7 +118,9 @@ export class Registrar {
       if (error instanceof ProbeFailed) return;
       throw error;
     }
-    throw new MusterError('already_exists', 'WORKER_EXISTS', `id: worker ${info.id} answers at ${before.address}: stop it first, or use another id`, { field: 'id' });
+    throw new MusterError('already_exists', 'WORKER_EXISTS', `id: worker ${info.id} answers at ${before.address}: stop it first, or use another id`, {
+      field: 'id',
+    });
   }
 
   async #reach(info: WorkerInfo): Promise<ProbeAnswer> {
@@ -111,16 +130,23 @@ export class Registrar {
     try {
       const answer = await probeOnce({ ref: { pool, id, boot, link: '0' }, address, contract, slots }, pingTimeoutMs);
       if (answer.workerId !== '' && answer.workerId !== id) {
-        throw new MusterError('failed_precondition', 'WRONG_WORKER', `id: who answers at ${at} calls itself ${answer.workerId}, not ${id}`, { field: 'id' });
+        throw new MusterError('failed_precondition', 'WRONG_WORKER', `id: who answers at ${at} calls itself ${answer.workerId}, not ${id}`, {
+          field: 'id',
+        });
       }
       return answer;
     } catch (error) {
       if (!(error instanceof ProbeFailed)) throw error;
-      throw new MusterError('failed_precondition', 'UNDIALABLE', `ip, port: this replica cannot reach a ${contract} worker at ${at}: ${error.message}`, {
-        field: 'ip',
-        retryAfterMs: 1000,
-        cause: error,
-      });
+      throw new MusterError(
+        'failed_precondition',
+        'UNDIALABLE',
+        `ip, port: this replica cannot reach a ${contract} worker at ${at}: ${error.message}`,
+        {
+          field: 'ip',
+          retryAfterMs: 1000,
+          cause: error,
+        },
+      );
     }
   }
 }

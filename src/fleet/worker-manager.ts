@@ -138,7 +138,8 @@ export class WorkerManager {
     const { store, matching, links } = this.#options;
     const [record] = await store.readWorkers(pool, [id]);
     const { status, held } = await matching.call(pool, () => store.workers.deregister(pool, id, boot, timeoutMs));
-    if (status === 'superseded') throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: another life of worker ${id} is registered`, { field: 'boot' });
+    if (status === 'superseded')
+      throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: another life of worker ${id} is registered`, { field: 'boot' });
     if (status === 'unknown') throw noWorker(pool, id);
     if (held === 0 && record) links.release(record);
     return held;

@@ -84,7 +84,11 @@ export class AdminService {
     this.#watchers++;
     try {
       if (this.#watchers > maxWatchers) {
-        throw new MusterError('resource_exhausted', 'TOO_MANY_WATCHERS', `this replica has ${maxWatchers} streams of events: end one, or try another replica`);
+        throw new MusterError(
+          'resource_exhausted',
+          'TOO_MANY_WATCHERS',
+          `this replica has ${maxWatchers} streams of events: end one, or try another replica`,
+        );
       }
       await this.#pour(call, AbortSignal.any([gone.signal, stopping]));
       call.end();
@@ -110,7 +114,11 @@ export class AdminService {
 }
 
 /** A reader that is slow makes us wait, not remember. */
-async function write(call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>, event: WatchEventsResponse, signal: AbortSignal): Promise<void> {
+async function write(
+  call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>,
+  event: WatchEventsResponse,
+  signal: AbortSignal,
+): Promise<void> {
   if (call.write(event) || signal.aborted) return;
   await new Promise<void>((resolve) => {
     const end = () => {

@@ -4,7 +4,7 @@ import { checkId, checkPool } from '../domain/names.js';
 import type { ReportedResult, WorkerManager } from '../fleet/worker-manager.js';
 import { toOutcome } from './convert-job.js';
 import { legacyWorkerInfo, toWorkerInfo, type WorkerLimits } from './convert-worker.js';
-import { type ReportRequest, Verdict as ProtoVerdict, type WorkerServiceServer } from './generated/muster/v1/worker.js';
+import { Verdict as ProtoVerdict, type ReportRequest, type WorkerServiceServer } from './generated/muster/v1/worker.js';
 import type { WorkerServiceServer as LegacyServer } from './generated/worker/worker.js';
 import { durationMs, toDuration } from './time.js';
 import type { Unary } from './unary.js';

@@ -90,6 +90,8 @@ export class Dispatcher {
       case 'result':
         return finisher.settle(attempt, delivery.outcome);
       case 'aborted':
+        // A LEGACY worker hears nothing of it and may go on: its slot stays taken until it says that it is free.
+        if (this.#options.links.get(lease.pool, lease.worker)?.contract === 'LEGACY') return running.remove(attempt);
         return finisher.settle(attempt, ABORTED);
       case 'accepted':
         attempt.phase = 'accepted';
@@ -117,7 +119,17 @@ export class Dispatcher {
 
   #track(lease: LeaseRef, ref: WorkerRef): Attempt {
     const { pool, worker, jobId, fence } = lease;
-    const attempt: Attempt = { pool, worker, jobId, fence, boot: ref.boot, link: ref.link, phase: 'calling', since: this.#options.clock.monotonic(), vouchedAt: 0 };
+    const attempt: Attempt = {
+      pool,
+      worker,
+      jobId,
+      fence,
+      boot: ref.boot,
+      link: ref.link,
+      phase: 'calling',
+      since: this.#options.clock.monotonic(),
+      vouchedAt: 0,
+    };
     this.#options.running.add(attempt);
     return attempt;
   }

@@ -12,6 +12,8 @@ export function createLog(level: Config['LOG_LEVEL'], replica: string): Logger {
 
 const SAME_MS = 5_000;
 const REMEMBERED = 100;
+/** What ioredis says of a Redis that is away or silent, without a code. */
+const REDIS_AWAY = /^(Command timed out|Socket timeout|Connection is closed|Stream isn't writeable)/;
 
 /**
  * Logs errors of the background: what is said again and again is said once in a while, with how often it was. A replica whose Redis is
@@ -31,7 +33,7 @@ export function errorLog(log: Logger, clock: Clock): (error: unknown) => void {
     if (said.size >= REMEMBERED) said.clear();
     said.set(key, { at: now, unsaid: 0 });
     // What the network does is news, not a bug.
-    const expected = error instanceof MusterError ? error.code !== 'internal' : 'code' in error;
+    const expected = error instanceof MusterError ? error.code !== 'internal' : 'code' in error || REDIS_AWAY.test(error.message);
     log[expected ? 'warn' : 'error']({ err: expected ? error.message : error, times: (last?.unsaid ?? 0) + 1 }, 'in the background');
   };
 }

@@ -11,8 +11,8 @@ import { createUnary } from '../grpc/unary.js';
 import { HealthSchedule } from '../health/schedule.js';
 import { Sweeper } from '../health/sweeper.js';
 import { Probes } from '../http/probes.js';
-import { keys } from '../store/keys.js';
 import type { Hint } from '../store/inbox.js';
+import { keys } from '../store/keys.js';
 import { Store } from '../store/store.js';
 import { type Core, createCore } from './core.js';
 import { scriptLimits } from './limits.js';
@@ -207,7 +207,15 @@ export class Replica {
     };
     const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
     return {
-      jobs: new JobService({ jobs, unary, limits, clock, ids, stopping: this.#waitsOver.signal, onError: (error) => onInternal(error as Error, 'BatchSubmitJobs') }),
+      jobs: new JobService({
+        jobs,
+        unary,
+        limits,
+        clock,
+        ids,
+        stopping: this.#waitsOver.signal,
+        onError: (error) => onInternal(error as Error, 'BatchSubmitJobs'),
+      }),
       admin: new AdminService({ manager, queries, jobs, unary, clock, stopping: this.#giveUp.signal, maxWatchers: 100 }),
       health: this.#healthService,
       workers: {
@@ -245,7 +253,9 @@ export class Replica {
     judgement.turn();
     links.sweepRetired();
     waiters.lookAtStale();
-    await Promise.all([vouching.runOnce(), matching.recover()]);
+    // A pool with workers here stays on the list of pools, though Redis may have lost its data: what is not on it is never ticked.
+    const pools = new Set([...links.all()].map(({ ref }) => ref.pool));
+    await Promise.all([vouching.runOnce(), matching.recover(), ...[...pools].map((pool) => this.#store.enter(pool))]);
   }
 
   async #announce(): Promise<void> {

@@ -21,7 +21,14 @@ export async function runService(config: Config): Promise<number> {
         'the network is trusted. TLS and credentials come with a later version.',
     );
   }
-  const replica = new Replica({ config, version: VERSION, clock: systemClock, ids: systemIds, random: systemRandom, log: (id) => createLog(config.LOG_LEVEL, id) });
+  const replica = new Replica({
+    config,
+    version: VERSION,
+    clock: systemClock,
+    ids: systemIds,
+    random: systemRandom,
+    log: (id) => createLog(config.LOG_LEVEL, id),
+  });
   replica.log.warn('INSECURE: plaintext, and whoever reaches this port may do everything');
   const told = new AbortController();
   const signalled = new Promise<void>((resolve) => {

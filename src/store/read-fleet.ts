@@ -16,7 +16,14 @@ export async function readWorkers(redis: Redis, pool: string, ids: readonly stri
   for (const [error] of replies) if (error) throw error;
   return ids.map((id, i) => {
     const [hash, seen, held, json] = replies.slice(4 * i, 4 * i + 4).map(([, value]) => value);
-    return toRecord(pool, id, hash as Record<string, string>, seen as number | string | null, held as Record<string, string>, json as (string | null)[]);
+    return toRecord(
+      pool,
+      id,
+      hash as Record<string, string>,
+      seen as number | string | null,
+      held as Record<string, string>,
+      json as (string | null)[],
+    );
   });
 }
 

@@ -120,9 +120,13 @@ export class ScriptRunner {
 export function redisError(error: Error, what: string): MusterError {
   if (error instanceof MusterError) return error;
   const { message } = error;
-  if (message.includes('enableOfflineQueue') || message.includes("Stream isn't writeable")) return unavailable('REDIS_AWAY', 'Redis is not reachable: try again', error);
+  if (message.includes('enableOfflineQueue') || message.includes("Stream isn't writeable"))
+    return unavailable('REDIS_AWAY', 'Redis is not reachable: try again', error);
   if (/^OOM|maxmemory/.test(message)) {
-    return new MusterError('resource_exhausted', 'REDIS_FULL', 'Redis is at its maxmemory: no new work until it has room', { retryAfterMs: 5000, cause: error });
+    return new MusterError('resource_exhausted', 'REDIS_FULL', 'Redis is at its maxmemory: no new work until it has room', {
+      retryAfterMs: 5000,
+      cause: error,
+    });
   }
   if (error.name !== 'ReplyError' || /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|UNKILLABLE)/.test(message)) {
     return unavailable('REDIS_UNKNOWN', `Redis did not answer ${what} (${message}): it may have happened; the same call again is safe`, error);

@@ -48,7 +48,11 @@ export class JobScripts {
   }
 
   /** `wait`: this replica wants to be told of the job's end. `now`: Redis' time at which it ran. */
-  async submit(pool: string, jobs: readonly { spec: JobSpec; wait: boolean }[], maxWaiting: number): Promise<Matched<{ now: number; statuses: Submitted[] }>> {
+  async submit(
+    pool: string,
+    jobs: readonly { spec: JobSpec; wait: boolean }[],
+    maxWaiting: number,
+  ): Promise<Matched<{ now: number; statuses: Submitted[] }>> {
     const reply = await this.#run.run(
       'submit',
       pool,
@@ -182,5 +186,11 @@ function toSubmitted(status: string): Submitted {
 
 function toFinished(reply: Reply): Finished {
   const [verdict, state, attempt, started, at] = items(reply);
-  return { verdict: text(verdict) as Verdict, state: text(state) as JobState | '', attempt: number(attempt), startedAt: number(started), at: number(at) };
+  return {
+    verdict: text(verdict) as Verdict,
+    state: text(state) as JobState | '',
+    attempt: number(attempt),
+    startedAt: number(started),
+    at: number(at),
+  };
 }

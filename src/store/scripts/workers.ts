@@ -160,7 +160,12 @@ export class WorkerScripts {
     return this.#matched(pool, reply, (own) => (text(own) || undefined) as WorkerState | undefined);
   }
 
-  async deregister(pool: string, worker: string, boot: string, timeoutMs?: number): Promise<Matched<{ status: 'ok' | 'unknown' | 'superseded'; held: number }>> {
+  async deregister(
+    pool: string,
+    worker: string,
+    boot: string,
+    timeoutMs?: number,
+  ): Promise<Matched<{ status: 'ok' | 'unknown' | 'superseded'; held: number }>> {
     const reply = await this.#run.run('deregister', pool, { worker, boot, timeout: timeoutMs ?? '' });
     return this.#matched(pool, reply, (own) => {
       const [status, held] = items(own);

@@ -1,0 +1,95 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { readConfig } from '../../../src/config.js';
+import { WorkerState } from '../../../src/grpc/generated/muster/v1/admin.js';
+import type { EmbeddedRedis } from '../../../src/lifecycle/embedded-redis.js';
+import { ownRedis } from '../../helpers/redis.js';
+import { getWorker, type Running, refusal, startReplica, startWith } from './support.js';
+import { register, runnerWorker } from './workers.js';
+
+let redis: EmbeddedRedis;
+
+/** As a deployment would be with TLS: nothing is free because it is a test. The class allows it, the service does not yet. */
+function secured(settings: Record<string, unknown>): Promise<Running> {
+  return startWith(readConfig({}, { REDIS_URL: redis.url, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '', STOP_LEAD_MS: 0, ...settings }));
+}
+
+beforeAll(async () => {
+  redis = await ownRedis();
+});
+
+const SPECIAL: [what: string, ip: string][] = [
+  ['loopback', '127.0.0.1'],
+  ['loopback, another', '127.255.0.9'],
+  ['loopback of IPv6', '::1'],
+  ['loopback, written long', '0:0:0:0:0:0:0:1'],
+  ['link-local, where clouds keep credentials', '169.254.169.254'],
+  ['link-local of IPv6', 'fe80::1'],
+  ['multicast', '224.0.0.1'],
+  ['multicast of IPv6', 'ff02::1'],
+  ['unspecified', '0.0.0.0'],
+  ['unspecified of IPv6', '::'],
+  ['broadcast', '255.255.255.255'],
+  ['loopback mapped into IPv6', '::ffff:127.0.0.1'],
+  ['loopback mapped, in hex', '::ffff:7f00:1'],
+  ['link-local mapped into IPv6', '::ffff:169.254.169.254'],
+  ['loopback behind NAT64', '64:ff9b::7f00:1'],
+  ['loopback in 6to4', '2002:7f00:1::'],
+];
+
+describe.each<[string, Record<string, unknown>]>([
+  ['without DIAL_ALLOW', {}],
+  ['with all of the internet in DIAL_ALLOW', { DIAL_ALLOW: '0.0.0.0/0,::/0' }],
+])('a secured replica %s', (_name, settings) => {
+  let replica: Running;
+  beforeAll(async () => {
+    replica = await secured(settings);
+  });
+
+  test.each(SPECIAL)('does not dial %s (%s)', async (_what, ip) => {
+    const error = await refusal(register(replica.api, { id: 'w', pool: 'p', port: 6000, ip, boot: 'b' }));
+    expect([error.codeName, error.reason]).toEqual(['PERMISSION_DENIED', 'ADDRESS_REFUSED']);
+    expect(error.message).toContain('DIAL_ALLOW');
+  });
+
+  test('has written nothing of them', async () => {
+    expect(await replica.api.listPools({})).toEqual({ pools: [] });
+  });
+});
+
+test('without DIAL_ALLOW a worker is dialed only where it calls from, and the refusal says what to set', async () => {
+  const { api } = await secured({});
+  const error = await refusal(register(api, { id: 'w', pool: 'p', port: 6000, ip: '10.1.2.3' }));
+  expect([error.codeName, error.reason]).toEqual(['PERMISSION_DENIED', 'ADDRESS_REFUSED']);
+  expect(error.message).toContain('the call came from 127.0.0.1');
+  expect(error.message).toContain('DIAL_ALLOW');
+});
+
+test('what DIAL_ALLOW names is dialed, at its ports only', async () => {
+  const free = await startReplica(redis.url);
+  const worker = await runnerWorker(free.target, 'elsewhere', 'w');
+  const port = Number(worker.address.split(':')[1]);
+  const { api } = await secured({ DIAL_ALLOW: `127.0.0.1/32:${port}` });
+  expect(await register(api, { id: 'w', pool: 'named', port, boot: 'b' })).toMatchObject({ success: true });
+  expect((await getWorker(api, 'named', 'w')).state).toBe(WorkerState.WORKER_STATE_FREE);
+  const other = await refusal(register(api, { id: 'w2', pool: 'named', port: port + 1 }));
+  expect([other.codeName, other.reason]).toEqual(['PERMISSION_DENIED', 'ADDRESS_REFUSED']);
+  expect(other.message).toContain('and the port, in DIAL_ALLOW');
+});
+
+test('an insecure replica takes loopback workers, mapped ones too, and no other special address', async () => {
+  const { api, target } = await startReplica(redis.url);
+  const worker = await runnerWorker(target, 'first', 'w');
+  const port = Number(worker.address.split(':')[1]);
+  expect(await register(api, { id: 'w', pool: 'mapped', port, ip: '::ffff:127.0.0.1' })).toMatchObject({ success: true });
+  for (const ip of ['169.254.169.254', '224.0.0.1', '0.0.0.0', 'fe80::1', '::ffff:169.254.169.254']) {
+    expect((await refusal(register(api, { id: 'w2', pool: 'p', port, ip }))).reason, ip).toBe('ADDRESS_REFUSED');
+  }
+});
+
+test('a worker that names no address is dialed where its call came from', async () => {
+  const { api, target } = await startReplica(redis.url);
+  const worker = await runnerWorker(target, 'second', 'w');
+  const port = Number(worker.address.split(':')[1]);
+  await register(api, { id: 'w', pool: 'unnamed', port, ip: '' });
+  expect((await getWorker(api, 'unnamed', 'w')).address).toBe(`127.0.0.1:${port}`);
+});
