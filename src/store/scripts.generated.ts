@@ -847,14 +847,14 @@ room = math.min(room, 2 * tonumber(max_waiting) - entries)
 local settled = call('HGET', META, 'family')
 local n = 0
 local seen_here = {}
-local first_priority, one_priority, repeated = nil, true, false
+local first_priority, one_priority, all_new = nil, true, true
 for id, digest, kind, method, priority in items() do
   n = n + 1
   first_priority = first_priority or priority
   one_priority = one_priority and priority == first_priority
-  repeated = repeated or seen_here[id] ~= nil
   local there = call('HGET', job_key(id), 'digest') or seen_here[id]
   if there then
+    all_new = false
     existing[n] = there == digest and 'same' or 'conflict'
   elseif settled and ((kind ~= '' and settled ~= 'RUNNER') or (settled == 'LEGACY' and method ~= LEGACY_METHOD)) then
     refused[n] = 'family ' .. settled
@@ -866,7 +866,7 @@ for id, digest, kind, method, priority in items() do
   end
 end
 pool_state()
-local straight = new > 0 and not paused and one_priority and not repeated and call('LLEN', FREE) > 0 and not anything_waits()
+local straight = new > 0 and not paused and one_priority and all_new and call('LLEN', FREE) > 0 and not anything_waits()
 n = 0
 for id, digest, kind, method, priority, start, run, keep, queue, total, retry, fatal, waiter, payload, metadata in items() do
   n = n + 1
