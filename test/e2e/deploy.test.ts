@@ -18,7 +18,8 @@ let cluster: Cluster;
 let api: Api;
 
 beforeAll(async () => {
-  cluster = await Cluster.start({ timeScale: SCALE });
+  // On a busy machine Redis may be slow for a second. That has other words for its callers, and is not what is looked at here.
+  cluster = await Cluster.start({ timeScale: SCALE, settings: { REDIS_TIMEOUT_MS: '5000', DELIVERY_MS: '25000' } });
   api = cluster.connect();
   await Promise.all(Array.from({ length: WORKERS }, (_, i) => cluster.worker(`w${i}`, { pool: POOL, slots: 4 })));
 });
@@ -61,7 +62,14 @@ test('every replica replaced, one after another, under load: nothing is lost, an
   const plain = load('plain', 8);
   await untilIn(cluster, () => users.count > 50 && plain.count > 50, { what: 'the load to run' });
   const took: number[] = [];
-  for (let i = 0; i < cluster.replicas.length; i++) {
+  // A home of a long job goes first, so that the job certainly outlives it.
+  const { job } = await api.getJob({ pool: POOL, id: 'long-1' });
+  const home = (await api.getWorker({ pool: POOL, id: job?.worker ?? '' })).worker?.home;
+  const ids = await Promise.all(cluster.replicas.map((_, i) => cluster.idOf(i)));
+  const first = ids.findIndex((id) => id === home);
+  expect(first).toBeGreaterThanOrEqual(0);
+  for (let n = 0; n < ids.length; n++) {
+    const i = (first + n) % ids.length;
     const began = performance.now();
     expect(await cluster.stop(i)).toBe(0);
     took.push(performance.now() - began);
