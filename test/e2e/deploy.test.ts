@@ -66,7 +66,7 @@ test('every replica replaced, one after another, under load: nothing is lost, an
   const { job } = await api.getJob({ pool: POOL, id: 'long-1' });
   const home = (await api.getWorker({ pool: POOL, id: job?.worker ?? '' })).worker?.home;
   const ids = await Promise.all(cluster.replicas.map((_, i) => cluster.idOf(i)));
-  const first = ids.findIndex((id) => id === home);
+  const first = ids.indexOf(home ?? '');
   expect(first).toBeGreaterThanOrEqual(0);
   for (let n = 0; n < ids.length; n++) {
     const i = (first + n) % ids.length;

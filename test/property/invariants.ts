@@ -84,7 +84,13 @@ export class Ledger {
 
   /** 1, 6 and 8, over what the call changed. */
   record(before: PoolState, call: Call, after: PoolState): void {
-    if (call.do === 'submit') for (const { id, maxAttempts } of call.jobs) if (!(id in before.jobs)) this.#fresh(id, maxAttempts);
+    if (call.do === 'submit') {
+      for (const { id } of call.jobs) {
+        // An id may stand in a batch more than once, and only one of its items is taken: whichever it is, no more attempts than the most.
+        const named = call.jobs.filter((job) => job.id === id).map(({ maxAttempts }) => maxAttempts);
+        if (!(id in before.jobs)) this.#fresh(id, Math.max(...named));
+      }
+    }
     if (call.do === 'retry') for (const { id } of call.jobs) if (before.jobs[id]?.state === 'failed' && !(id in after.buried)) this.#runs.set(id, 0);
     const fresh = heldEntries(after).filter(({ worker, job, fence }) => !fence.startsWith('!') && before.held[worker]?.[job] !== fence);
     for (const { worker, job, fence } of fresh.sort((a, b) => Number(a.fence) - Number(b.fence))) {
