@@ -290,6 +290,24 @@ export interface RetryBuriedResponse {
   done: boolean;
 }
 
+export interface PutPoolDescriptorsRequest {
+  pool: string;
+  /** A serialized google.protobuf.FileDescriptorSet with everything that it imports, in any order. ≤ 1 MiB. */
+  fileDescriptorSet: Buffer;
+}
+
+export interface PutPoolDescriptorsResponse {
+}
+
+export interface GetPoolDescriptorsRequest {
+  pool: string;
+}
+
+export interface GetPoolDescriptorsResponse {
+  /** As it was put. */
+  fileDescriptorSet: Buffer;
+}
+
 export interface WatchEventsRequest {
   pool: string;
   /** Events after this id; empty: from now on. */
@@ -2997,6 +3015,287 @@ export const RetryBuriedResponse: MessageFns<RetryBuriedResponse> = {
   },
 };
 
+function createBasePutPoolDescriptorsRequest(): PutPoolDescriptorsRequest {
+  return { pool: "", fileDescriptorSet: Buffer.alloc(0) };
+}
+
+export const PutPoolDescriptorsRequest: MessageFns<PutPoolDescriptorsRequest> = {
+  encode(message: PutPoolDescriptorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pool !== "") {
+      writer.uint32(10).string(message.pool);
+    }
+    if (message.fileDescriptorSet.length !== 0) {
+      writer.uint32(18).bytes(message.fileDescriptorSet);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutPoolDescriptorsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutPoolDescriptorsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.fileDescriptorSet = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PutPoolDescriptorsRequest {
+    return {
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : "",
+      fileDescriptorSet: isSet(object.fileDescriptorSet)
+        ? Buffer.from(bytesFromBase64(object.fileDescriptorSet))
+        : isSet(object.file_descriptor_set)
+        ? Buffer.from(bytesFromBase64(object.file_descriptor_set))
+        : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: PutPoolDescriptorsRequest): unknown {
+    const obj: any = {};
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
+    if (message.fileDescriptorSet.length !== 0) {
+      obj.fileDescriptorSet = base64FromBytes(message.fileDescriptorSet);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PutPoolDescriptorsRequest>, I>>(base?: I): PutPoolDescriptorsRequest {
+    return PutPoolDescriptorsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PutPoolDescriptorsRequest>, I>>(object: I): PutPoolDescriptorsRequest {
+    const message = createBasePutPoolDescriptorsRequest();
+    message.pool = object.pool ?? "";
+    message.fileDescriptorSet = object.fileDescriptorSet ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBasePutPoolDescriptorsResponse(): PutPoolDescriptorsResponse {
+  return {};
+}
+
+export const PutPoolDescriptorsResponse: MessageFns<PutPoolDescriptorsResponse> = {
+  encode(_: PutPoolDescriptorsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutPoolDescriptorsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutPoolDescriptorsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): PutPoolDescriptorsResponse {
+    return {};
+  },
+
+  toJSON(_: PutPoolDescriptorsResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<PutPoolDescriptorsResponse>, I>>(base?: I): PutPoolDescriptorsResponse {
+    return PutPoolDescriptorsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PutPoolDescriptorsResponse>, I>>(_: I): PutPoolDescriptorsResponse {
+    const message = createBasePutPoolDescriptorsResponse();
+    return message;
+  },
+};
+
+function createBaseGetPoolDescriptorsRequest(): GetPoolDescriptorsRequest {
+  return { pool: "" };
+}
+
+export const GetPoolDescriptorsRequest: MessageFns<GetPoolDescriptorsRequest> = {
+  encode(message: GetPoolDescriptorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pool !== "") {
+      writer.uint32(10).string(message.pool);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetPoolDescriptorsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetPoolDescriptorsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetPoolDescriptorsRequest {
+    return { pool: isSet(object.pool) ? globalThis.String(object.pool) : "" };
+  },
+
+  toJSON(message: GetPoolDescriptorsRequest): unknown {
+    const obj: any = {};
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetPoolDescriptorsRequest>, I>>(base?: I): GetPoolDescriptorsRequest {
+    return GetPoolDescriptorsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetPoolDescriptorsRequest>, I>>(object: I): GetPoolDescriptorsRequest {
+    const message = createBaseGetPoolDescriptorsRequest();
+    message.pool = object.pool ?? "";
+    return message;
+  },
+};
+
+function createBaseGetPoolDescriptorsResponse(): GetPoolDescriptorsResponse {
+  return { fileDescriptorSet: Buffer.alloc(0) };
+}
+
+export const GetPoolDescriptorsResponse: MessageFns<GetPoolDescriptorsResponse> = {
+  encode(message: GetPoolDescriptorsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fileDescriptorSet.length !== 0) {
+      writer.uint32(10).bytes(message.fileDescriptorSet);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetPoolDescriptorsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetPoolDescriptorsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.fileDescriptorSet = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetPoolDescriptorsResponse {
+    return {
+      fileDescriptorSet: isSet(object.fileDescriptorSet)
+        ? Buffer.from(bytesFromBase64(object.fileDescriptorSet))
+        : isSet(object.file_descriptor_set)
+        ? Buffer.from(bytesFromBase64(object.file_descriptor_set))
+        : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: GetPoolDescriptorsResponse): unknown {
+    const obj: any = {};
+    if (message.fileDescriptorSet.length !== 0) {
+      obj.fileDescriptorSet = base64FromBytes(message.fileDescriptorSet);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<GetPoolDescriptorsResponse>, I>>(base?: I): GetPoolDescriptorsResponse {
+    return GetPoolDescriptorsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetPoolDescriptorsResponse>, I>>(object: I): GetPoolDescriptorsResponse {
+    const message = createBaseGetPoolDescriptorsResponse();
+    message.fileDescriptorSet = object.fileDescriptorSet ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
 function createBaseWatchEventsRequest(): WatchEventsRequest {
   return { pool: "", after: "", within: undefined };
 }
@@ -3458,6 +3757,33 @@ export const AdminServiceService = {
     responseSerialize: (value: RetryBuriedResponse): Buffer => Buffer.from(RetryBuriedResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RetryBuriedResponse => RetryBuriedResponse.decode(value),
   },
+  /**
+   * Says what the messages of the pool's methods look like, so that people can write and read them as JSON. The last writer wins.
+   * INVALID_ARGUMENT names what is wrong with the set. Jobs are not read by it: their payloads stay bytes.
+   */
+  putPoolDescriptors: {
+    path: "/muster.v1.AdminService/PutPoolDescriptors" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PutPoolDescriptorsRequest): Buffer =>
+      Buffer.from(PutPoolDescriptorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PutPoolDescriptorsRequest => PutPoolDescriptorsRequest.decode(value),
+    responseSerialize: (value: PutPoolDescriptorsResponse): Buffer =>
+      Buffer.from(PutPoolDescriptorsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PutPoolDescriptorsResponse => PutPoolDescriptorsResponse.decode(value),
+  },
+  /** NOT_FOUND: nobody has put any. */
+  getPoolDescriptors: {
+    path: "/muster.v1.AdminService/GetPoolDescriptors" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetPoolDescriptorsRequest): Buffer =>
+      Buffer.from(GetPoolDescriptorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetPoolDescriptorsRequest => GetPoolDescriptorsRequest.decode(value),
+    responseSerialize: (value: GetPoolDescriptorsResponse): Buffer =>
+      Buffer.from(GetPoolDescriptorsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetPoolDescriptorsResponse => GetPoolDescriptorsResponse.decode(value),
+  },
   /** The transitions of one pool's workers, dead letters and operators' acts, from now on or after a known event. */
   watchEvents: {
     path: "/muster.v1.AdminService/WatchEvents" as const,
@@ -3487,6 +3813,13 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   purgePool: handleUnaryCall<PurgePoolRequest, PurgePoolResponse>;
   /** Puts dead letters back into their queue. Bounded a call; call until done. */
   retryBuried: handleUnaryCall<RetryBuriedRequest, RetryBuriedResponse>;
+  /**
+   * Says what the messages of the pool's methods look like, so that people can write and read them as JSON. The last writer wins.
+   * INVALID_ARGUMENT names what is wrong with the set. Jobs are not read by it: their payloads stay bytes.
+   */
+  putPoolDescriptors: handleUnaryCall<PutPoolDescriptorsRequest, PutPoolDescriptorsResponse>;
+  /** NOT_FOUND: nobody has put any. */
+  getPoolDescriptors: handleUnaryCall<GetPoolDescriptorsRequest, GetPoolDescriptorsResponse>;
   /** The transitions of one pool's workers, dead letters and operators' acts, from now on or after a known event. */
   watchEvents: handleServerStreamingCall<WatchEventsRequest, WatchEventsResponse>;
 }
@@ -3662,6 +3995,41 @@ export interface AdminServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RetryBuriedResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Says what the messages of the pool's methods look like, so that people can write and read them as JSON. The last writer wins.
+   * INVALID_ARGUMENT names what is wrong with the set. Jobs are not read by it: their payloads stay bytes.
+   */
+  putPoolDescriptors(
+    request: PutPoolDescriptorsRequest,
+    callback: (error: ServiceError | null, response: PutPoolDescriptorsResponse) => void,
+  ): ClientUnaryCall;
+  putPoolDescriptors(
+    request: PutPoolDescriptorsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PutPoolDescriptorsResponse) => void,
+  ): ClientUnaryCall;
+  putPoolDescriptors(
+    request: PutPoolDescriptorsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PutPoolDescriptorsResponse) => void,
+  ): ClientUnaryCall;
+  /** NOT_FOUND: nobody has put any. */
+  getPoolDescriptors(
+    request: GetPoolDescriptorsRequest,
+    callback: (error: ServiceError | null, response: GetPoolDescriptorsResponse) => void,
+  ): ClientUnaryCall;
+  getPoolDescriptors(
+    request: GetPoolDescriptorsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetPoolDescriptorsResponse) => void,
+  ): ClientUnaryCall;
+  getPoolDescriptors(
+    request: GetPoolDescriptorsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetPoolDescriptorsResponse) => void,
+  ): ClientUnaryCall;
   /** The transitions of one pool's workers, dead letters and operators' acts, from now on or after a known event. */
   watchEvents(request: WatchEventsRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchEventsResponse>;
   watchEvents(
@@ -3679,6 +4047,14 @@ export const AdminServiceClient = makeGenericClientConstructor(
   service: typeof AdminServiceService;
   serviceName: string;
 };
+
+function bytesFromBase64(b64: string): Uint8Array {
+  return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+
+function base64FromBytes(arr: Uint8Array): string {
+  return globalThis.Buffer.from(arr).toString("base64");
+}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

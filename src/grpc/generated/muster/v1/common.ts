@@ -93,6 +93,11 @@ export interface Failure {
   retryable: boolean;
   /** Opaque; ≤ 4 KiB. */
   details: Buffer;
+  /**
+   * From a worker: the next attempt not before that time from now, instead of the retry policy's backoff. Counts only when retryable.
+   * ≤ 366 days; what is above counts as that.
+   */
+  retryDelay: Duration | undefined;
 }
 
 /** The end of one attempt. */
@@ -254,7 +259,7 @@ export const Held: MessageFns<Held> = {
 };
 
 function createBaseFailure(): Failure {
-  return { code: 0, message: "", reason: "", retryable: false, details: Buffer.alloc(0) };
+  return { code: 0, message: "", reason: "", retryable: false, details: Buffer.alloc(0), retryDelay: undefined };
 }
 
 export const Failure: MessageFns<Failure> = {
@@ -273,6 +278,9 @@ export const Failure: MessageFns<Failure> = {
     }
     if (message.details.length !== 0) {
       writer.uint32(42).bytes(message.details);
+    }
+    if (message.retryDelay !== undefined) {
+      Duration.encode(message.retryDelay, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -330,6 +338,14 @@ export const Failure: MessageFns<Failure> = {
             message.details = Buffer.from(reader.bytes());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.retryDelay = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -349,6 +365,11 @@ export const Failure: MessageFns<Failure> = {
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
       retryable: isSet(object.retryable) ? globalThis.Boolean(object.retryable) : false,
       details: isSet(object.details) ? Buffer.from(bytesFromBase64(object.details)) : Buffer.alloc(0),
+      retryDelay: isSet(object.retryDelay)
+        ? Duration.fromJSON(object.retryDelay)
+        : isSet(object.retry_delay)
+        ? Duration.fromJSON(object.retry_delay)
+        : undefined,
     };
   },
 
@@ -369,6 +390,9 @@ export const Failure: MessageFns<Failure> = {
     if (message.details.length !== 0) {
       obj.details = base64FromBytes(message.details);
     }
+    if (message.retryDelay !== undefined) {
+      obj.retryDelay = Duration.toJSON(message.retryDelay);
+    }
     return obj;
   },
 
@@ -382,6 +406,9 @@ export const Failure: MessageFns<Failure> = {
     message.reason = object.reason ?? "";
     message.retryable = object.retryable ?? false;
     message.details = object.details ?? Buffer.alloc(0);
+    message.retryDelay = (object.retryDelay !== undefined && object.retryDelay !== null)
+      ? Duration.fromPartial(object.retryDelay)
+      : undefined;
     return message;
   },
 };

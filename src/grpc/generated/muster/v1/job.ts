@@ -10,8 +10,10 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -292,6 +294,77 @@ export interface RetryJobRequest {
 
 export interface RetryJobResponse {
   job: Job | undefined;
+}
+
+/** From a client. A frame without content that the replica knows is ignored, and counted. */
+export interface SessionRequest {
+  frame:
+    | { $case: "open"; value: Open }
+    | { $case: "submit"; value: Submit }
+    | { $case: "cancel"; value: CancelJobs }
+    | { $case: "ack"; value: Ack }
+    | undefined;
+}
+
+export interface JobRef {
+  pool: string;
+  id: string;
+}
+
+export interface Open {
+  /** Jobs of an earlier session whose outcomes are still wanted. ≤ the window. */
+  awaiting: JobRef[];
+}
+
+/** ≤ 64 specs or 256 KiB. Each is answered in Accepted, in any order; each accepted one has its outcome in Outcomes. */
+export interface Submit {
+  specs: JobSpec[];
+}
+
+export interface CancelJobs {
+  jobs: JobRef[];
+}
+
+/** The client has these outcomes: they no longer count against the window. */
+export interface Ack {
+  jobs: JobRef[];
+}
+
+/** To a client. */
+export interface SessionResponse {
+  frame:
+    | { $case: "opened"; value: Opened }
+    | { $case: "accepted"; value: SessionResponse_Accepted }
+    | { $case: "outcomes"; value: Outcomes }
+    | { $case: "window"; value: Window }
+    | { $case: "reopen"; value: Reopen }
+    | undefined;
+}
+
+/** ≤ 64. */
+export interface SessionResponse_Accepted {
+  results: SubmitResult[];
+}
+
+export interface Opened {
+  replica: string;
+  /** So many jobs may be under way: submitted, and their outcome not acknowledged. */
+  window: number;
+}
+
+/** Jobs that have ended. An awaited job that is not known any more comes with state UNSPECIFIED. ≤ 64. */
+export interface Outcomes {
+  jobs: Job[];
+}
+
+/** The window is so large from now on. */
+export interface Window {
+  window: number;
+}
+
+/** This replica is stopping, or the stream is old: open another one with what is awaited, and end this one. */
+export interface Reopen {
+  reason: string;
 }
 
 function createBaseRetryPolicy(): RetryPolicy {
@@ -2635,6 +2708,1025 @@ export const RetryJobResponse: MessageFns<RetryJobResponse> = {
   },
 };
 
+function createBaseSessionRequest(): SessionRequest {
+  return { frame: undefined };
+}
+
+export const SessionRequest: MessageFns<SessionRequest> = {
+  encode(message: SessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.frame?.$case) {
+      case "open":
+        Open.encode(message.frame.value, writer.uint32(10).fork()).join();
+        break;
+      case "submit":
+        Submit.encode(message.frame.value, writer.uint32(18).fork()).join();
+        break;
+      case "cancel":
+        CancelJobs.encode(message.frame.value, writer.uint32(26).fork()).join();
+        break;
+      case "ack":
+        Ack.encode(message.frame.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.frame = { $case: "open", value: Open.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.frame = { $case: "submit", value: Submit.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.frame = { $case: "cancel", value: CancelJobs.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.frame = { $case: "ack", value: Ack.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SessionRequest {
+    return {
+      frame: isSet(object.open)
+        ? { $case: "open", value: Open.fromJSON(object.open) }
+        : isSet(object.submit)
+        ? { $case: "submit", value: Submit.fromJSON(object.submit) }
+        : isSet(object.cancel)
+        ? { $case: "cancel", value: CancelJobs.fromJSON(object.cancel) }
+        : isSet(object.ack)
+        ? { $case: "ack", value: Ack.fromJSON(object.ack) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: SessionRequest): unknown {
+    const obj: any = {};
+    if (message.frame?.$case === "open") {
+      obj.open = Open.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "submit") {
+      obj.submit = Submit.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "cancel") {
+      obj.cancel = CancelJobs.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "ack") {
+      obj.ack = Ack.toJSON(message.frame.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SessionRequest>, I>>(base?: I): SessionRequest {
+    return SessionRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SessionRequest>, I>>(object: I): SessionRequest {
+    const message = createBaseSessionRequest();
+    switch (object.frame?.$case) {
+      case "open": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "open", value: Open.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "submit": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "submit", value: Submit.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "cancel": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "cancel", value: CancelJobs.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "ack": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "ack", value: Ack.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseJobRef(): JobRef {
+  return { pool: "", id: "" };
+}
+
+export const JobRef: MessageFns<JobRef> = {
+  encode(message: JobRef, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pool !== "") {
+      writer.uint32(10).string(message.pool);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRef {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRef();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobRef {
+    return {
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : "",
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+    };
+  },
+
+  toJSON(message: JobRef): unknown {
+    const obj: any = {};
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<JobRef>, I>>(base?: I): JobRef {
+    return JobRef.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobRef>, I>>(object: I): JobRef {
+    const message = createBaseJobRef();
+    message.pool = object.pool ?? "";
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseOpen(): Open {
+  return { awaiting: [] };
+}
+
+export const Open: MessageFns<Open> = {
+  encode(message: Open, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.awaiting) {
+      JobRef.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Open {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpen();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.awaiting.push(JobRef.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Open {
+    return {
+      awaiting: globalThis.Array.isArray(object?.awaiting) ? object.awaiting.map((e: any) => JobRef.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: Open): unknown {
+    const obj: any = {};
+    if (message.awaiting?.length) {
+      obj.awaiting = message.awaiting.map((e) => JobRef.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Open>, I>>(base?: I): Open {
+    return Open.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Open>, I>>(object: I): Open {
+    const message = createBaseOpen();
+    message.awaiting = object.awaiting?.map((e) => JobRef.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSubmit(): Submit {
+  return { specs: [] };
+}
+
+export const Submit: MessageFns<Submit> = {
+  encode(message: Submit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.specs) {
+      JobSpec.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Submit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSubmit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.specs.push(JobSpec.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Submit {
+    return { specs: globalThis.Array.isArray(object?.specs) ? object.specs.map((e: any) => JobSpec.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: Submit): unknown {
+    const obj: any = {};
+    if (message.specs?.length) {
+      obj.specs = message.specs.map((e) => JobSpec.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Submit>, I>>(base?: I): Submit {
+    return Submit.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Submit>, I>>(object: I): Submit {
+    const message = createBaseSubmit();
+    message.specs = object.specs?.map((e) => JobSpec.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCancelJobs(): CancelJobs {
+  return { jobs: [] };
+}
+
+export const CancelJobs: MessageFns<CancelJobs> = {
+  encode(message: CancelJobs, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.jobs) {
+      JobRef.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelJobs {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelJobs();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs.push(JobRef.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CancelJobs {
+    return { jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => JobRef.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: CancelJobs): unknown {
+    const obj: any = {};
+    if (message.jobs?.length) {
+      obj.jobs = message.jobs.map((e) => JobRef.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<CancelJobs>, I>>(base?: I): CancelJobs {
+    return CancelJobs.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelJobs>, I>>(object: I): CancelJobs {
+    const message = createBaseCancelJobs();
+    message.jobs = object.jobs?.map((e) => JobRef.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAck(): Ack {
+  return { jobs: [] };
+}
+
+export const Ack: MessageFns<Ack> = {
+  encode(message: Ack, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.jobs) {
+      JobRef.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Ack {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs.push(JobRef.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Ack {
+    return { jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => JobRef.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: Ack): unknown {
+    const obj: any = {};
+    if (message.jobs?.length) {
+      obj.jobs = message.jobs.map((e) => JobRef.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Ack>, I>>(base?: I): Ack {
+    return Ack.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Ack>, I>>(object: I): Ack {
+    const message = createBaseAck();
+    message.jobs = object.jobs?.map((e) => JobRef.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSessionResponse(): SessionResponse {
+  return { frame: undefined };
+}
+
+export const SessionResponse: MessageFns<SessionResponse> = {
+  encode(message: SessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.frame?.$case) {
+      case "opened":
+        Opened.encode(message.frame.value, writer.uint32(10).fork()).join();
+        break;
+      case "accepted":
+        SessionResponse_Accepted.encode(message.frame.value, writer.uint32(18).fork()).join();
+        break;
+      case "outcomes":
+        Outcomes.encode(message.frame.value, writer.uint32(26).fork()).join();
+        break;
+      case "window":
+        Window.encode(message.frame.value, writer.uint32(34).fork()).join();
+        break;
+      case "reopen":
+        Reopen.encode(message.frame.value, writer.uint32(42).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.frame = { $case: "opened", value: Opened.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.frame = { $case: "accepted", value: SessionResponse_Accepted.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.frame = { $case: "outcomes", value: Outcomes.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.frame = { $case: "window", value: Window.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.frame = { $case: "reopen", value: Reopen.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SessionResponse {
+    return {
+      frame: isSet(object.opened)
+        ? { $case: "opened", value: Opened.fromJSON(object.opened) }
+        : isSet(object.accepted)
+        ? { $case: "accepted", value: SessionResponse_Accepted.fromJSON(object.accepted) }
+        : isSet(object.outcomes)
+        ? { $case: "outcomes", value: Outcomes.fromJSON(object.outcomes) }
+        : isSet(object.window)
+        ? { $case: "window", value: Window.fromJSON(object.window) }
+        : isSet(object.reopen)
+        ? { $case: "reopen", value: Reopen.fromJSON(object.reopen) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: SessionResponse): unknown {
+    const obj: any = {};
+    if (message.frame?.$case === "opened") {
+      obj.opened = Opened.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "accepted") {
+      obj.accepted = SessionResponse_Accepted.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "outcomes") {
+      obj.outcomes = Outcomes.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "window") {
+      obj.window = Window.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "reopen") {
+      obj.reopen = Reopen.toJSON(message.frame.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SessionResponse>, I>>(base?: I): SessionResponse {
+    return SessionResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SessionResponse>, I>>(object: I): SessionResponse {
+    const message = createBaseSessionResponse();
+    switch (object.frame?.$case) {
+      case "opened": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "opened", value: Opened.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "accepted": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "accepted", value: SessionResponse_Accepted.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "outcomes": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "outcomes", value: Outcomes.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "window": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "window", value: Window.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "reopen": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "reopen", value: Reopen.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseSessionResponse_Accepted(): SessionResponse_Accepted {
+  return { results: [] };
+}
+
+export const SessionResponse_Accepted: MessageFns<SessionResponse_Accepted> = {
+  encode(message: SessionResponse_Accepted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      SubmitResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionResponse_Accepted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionResponse_Accepted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(SubmitResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SessionResponse_Accepted {
+    return {
+      results: globalThis.Array.isArray(object?.results)
+        ? object.results.map((e: any) => SubmitResult.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: SessionResponse_Accepted): unknown {
+    const obj: any = {};
+    if (message.results?.length) {
+      obj.results = message.results.map((e) => SubmitResult.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<SessionResponse_Accepted>, I>>(base?: I): SessionResponse_Accepted {
+    return SessionResponse_Accepted.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SessionResponse_Accepted>, I>>(object: I): SessionResponse_Accepted {
+    const message = createBaseSessionResponse_Accepted();
+    message.results = object.results?.map((e) => SubmitResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseOpened(): Opened {
+  return { replica: "", window: 0 };
+}
+
+export const Opened: MessageFns<Opened> = {
+  encode(message: Opened, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.replica !== "") {
+      writer.uint32(10).string(message.replica);
+    }
+    if (message.window !== 0) {
+      writer.uint32(16).uint32(message.window);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Opened {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpened();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.replica = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.window = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Opened {
+    return {
+      replica: isSet(object.replica) ? globalThis.String(object.replica) : "",
+      window: isSet(object.window) ? globalThis.Number(object.window) : 0,
+    };
+  },
+
+  toJSON(message: Opened): unknown {
+    const obj: any = {};
+    if (message.replica !== "") {
+      obj.replica = message.replica;
+    }
+    if (message.window !== 0) {
+      obj.window = Math.round(message.window);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Opened>, I>>(base?: I): Opened {
+    return Opened.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Opened>, I>>(object: I): Opened {
+    const message = createBaseOpened();
+    message.replica = object.replica ?? "";
+    message.window = object.window ?? 0;
+    return message;
+  },
+};
+
+function createBaseOutcomes(): Outcomes {
+  return { jobs: [] };
+}
+
+export const Outcomes: MessageFns<Outcomes> = {
+  encode(message: Outcomes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.jobs) {
+      Job.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Outcomes {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOutcomes();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs.push(Job.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Outcomes {
+    return { jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => Job.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: Outcomes): unknown {
+    const obj: any = {};
+    if (message.jobs?.length) {
+      obj.jobs = message.jobs.map((e) => Job.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Outcomes>, I>>(base?: I): Outcomes {
+    return Outcomes.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Outcomes>, I>>(object: I): Outcomes {
+    const message = createBaseOutcomes();
+    message.jobs = object.jobs?.map((e) => Job.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWindow(): Window {
+  return { window: 0 };
+}
+
+export const Window: MessageFns<Window> = {
+  encode(message: Window, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.window !== 0) {
+      writer.uint32(8).uint32(message.window);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Window {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWindow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.window = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Window {
+    return { window: isSet(object.window) ? globalThis.Number(object.window) : 0 };
+  },
+
+  toJSON(message: Window): unknown {
+    const obj: any = {};
+    if (message.window !== 0) {
+      obj.window = Math.round(message.window);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Window>, I>>(base?: I): Window {
+    return Window.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Window>, I>>(object: I): Window {
+    const message = createBaseWindow();
+    message.window = object.window ?? 0;
+    return message;
+  },
+};
+
+function createBaseReopen(): Reopen {
+  return { reason: "" };
+}
+
+export const Reopen: MessageFns<Reopen> = {
+  encode(message: Reopen, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reason !== "") {
+      writer.uint32(10).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Reopen {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReopen();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Reopen {
+    return { reason: isSet(object.reason) ? globalThis.String(object.reason) : "" };
+  },
+
+  toJSON(message: Reopen): unknown {
+    const obj: any = {};
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Reopen>, I>>(base?: I): Reopen {
+    return Reopen.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Reopen>, I>>(object: I): Reopen {
+    const message = createBaseReopen();
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
 export type JobServiceService = typeof JobServiceService;
 export const JobServiceService = {
   /**
@@ -2725,6 +3817,20 @@ export const JobServiceService = {
     responseSerialize: (value: RetryJobResponse): Buffer => Buffer.from(RetryJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RetryJobResponse => RetryJobResponse.decode(value),
   },
+  /**
+   * The fast road: submissions go up and outcomes come down one stream. The first frame is Open; Opened answers it. When the stream
+   * breaks, another one takes up where it was: Open names what is still awaited, and what was not accepted is submitted again under its id.
+   * INVALID_ARGUMENT: a frame before Open, a second Open, lists beyond their bounds. RESOURCE_EXHAUSTED: more jobs under way than Window allows.
+   */
+  session: {
+    path: "/muster.v1.JobService/Session" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: SessionRequest): Buffer => Buffer.from(SessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SessionRequest => SessionRequest.decode(value),
+    responseSerialize: (value: SessionResponse): Buffer => Buffer.from(SessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SessionResponse => SessionResponse.decode(value),
+  },
 } as const;
 
 export interface JobServiceServer extends UntypedServiceImplementation {
@@ -2750,6 +3856,12 @@ export interface JobServiceServer extends UntypedServiceImplementation {
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
   /** Puts a dead letter back into its queue, with its attempts counted anew. FAILED_PRECONDITION: it is not a dead letter. */
   retryJob: handleUnaryCall<RetryJobRequest, RetryJobResponse>;
+  /**
+   * The fast road: submissions go up and outcomes come down one stream. The first frame is Open; Opened answers it. When the stream
+   * breaks, another one takes up where it was: Open names what is still awaited, and what was not accepted is submitted again under its id.
+   * INVALID_ARGUMENT: a frame before Open, a second Open, lists beyond their bounds. RESOURCE_EXHAUSTED: more jobs under way than Window allows.
+   */
+  session: handleBidiStreamingCall<SessionRequest, SessionResponse>;
 }
 
 export interface JobServiceClient extends Client {
@@ -2887,6 +3999,14 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RetryJobResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * The fast road: submissions go up and outcomes come down one stream. The first frame is Open; Opened answers it. When the stream
+   * breaks, another one takes up where it was: Open names what is still awaited, and what was not accepted is submitted again under its id.
+   * INVALID_ARGUMENT: a frame before Open, a second Open, lists beyond their bounds. RESOURCE_EXHAUSTED: more jobs under way than Window allows.
+   */
+  session(): ClientDuplexStream<SessionRequest, SessionResponse>;
+  session(options: Partial<CallOptions>): ClientDuplexStream<SessionRequest, SessionResponse>;
+  session(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<SessionRequest, SessionResponse>;
 }
 
 export const JobServiceClient = makeGenericClientConstructor(JobServiceService, "muster.v1.JobService") as unknown as {

@@ -10,8 +10,10 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -19,7 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
-import { Contract, contractFromJSON, contractToJSON, Held, Result } from "./common.js";
+import { Assignment, Contract, contractFromJSON, contractToJSON, Held, Result } from "./common.js";
 
 export const protobufPackage = "muster.v1";
 
@@ -163,6 +165,125 @@ export interface Settlement {
   jobId: string;
   fence: string;
   verdict: Verdict;
+}
+
+/** From a worker. A frame without content that the replica knows is ignored, and counted. */
+export interface AttachRequest {
+  frame:
+    | { $case: "hello"; value: Hello }
+    | { $case: "resize"; value: Resize }
+    | { $case: "results"; value: Results }
+    | { $case: "beat"; value: Beat }
+    | { $case: "received"; value: Received }
+    | { $case: "goodbye"; value: Goodbye }
+    | { $case: "pong"; value: Pong }
+    | undefined;
+}
+
+/** Who attaches, and everything that it holds from earlier streams of this boot. ip and port are not used; contract is ATTACHED. */
+export interface Hello {
+  worker:
+    | WorkerInfo
+    | undefined;
+  /** ≤ 4096. Results that are not settled are sent again after Welcome. */
+  held: Held[];
+  /** For what later versions add. Unknown ones are ignored. */
+  capabilities: string[];
+  /** Begin with no slots, as Resize{0} would say: jobs come after a Resize. */
+  paused: boolean;
+}
+
+/** From now on the worker takes so many jobs at once. 0: none, for the time being. ≤ MAX_SLOTS. What it holds goes on. */
+export interface Resize {
+  slots: number;
+}
+
+/** ≤ 64. Each is settled by name; until then the worker keeps it. */
+export interface Results {
+  results: Result[];
+}
+
+/** These assignments have arrived and run; sent when one takes longer than a moment. */
+export interface Received {
+  held: Held[];
+}
+
+/** The worker leaves: no more jobs. It stays on the stream until what it holds is settled, and then ends it. */
+export interface Goodbye {
+  /** How long what it holds may still run. Unset: until it ends. */
+  drainTimeout: Duration | undefined;
+}
+
+export interface Pong {
+  nonce: string;
+  /** Everything that runs or whose result is not settled: what it does not name is not running here. ≤ 4096. */
+  held: Held[];
+}
+
+/** To a worker. */
+export interface AttachResponse {
+  frame:
+    | { $case: "welcome"; value: Welcome }
+    | { $case: "assign"; value: Assign }
+    | { $case: "cancel"; value: Cancel }
+    | { $case: "settled"; value: Settled }
+    | { $case: "revoke"; value: Revoke }
+    | { $case: "reattach"; value: Reattach }
+    | { $case: "ping"; value: Ping }
+    | undefined;
+}
+
+export interface Welcome {
+  replica: string;
+  /** The boot under which the worker stands on the roll. */
+  boot: string;
+  /** A job that is neither beaten for nor ended so long is given to another. */
+  lease:
+    | Duration
+    | undefined;
+  /** Beat at least that often with everything that is held. */
+  beatInterval:
+    | Duration
+    | undefined;
+  /** Frames beyond it are refused. */
+  maxFrameBytes: number;
+  /** So many results may wait for their settlement. */
+  maxUnsettled: number;
+  capabilities: string[];
+  /** Of what Hello held: no longer the worker's. It stops these, and names them in Received with done=true when they have stopped. */
+  abandon: Held[];
+}
+
+/** ≤ 64. Never more than the worker has slots for. */
+export interface Assign {
+  assignments: Assignment[];
+}
+
+/** Stop these. Their results, whatever they are, free the slots. */
+export interface Cancel {
+  held: Held[];
+}
+
+export interface Settled {
+  settlements: Settlement[];
+}
+
+/** These are no longer the worker's: it stops them, and names them in Received with done=true when they have stopped. */
+export interface Revoke {
+  held: Held[];
+}
+
+/** Open another stream, say Hello there with all that is held, and end this one after Welcome. */
+export interface Reattach {
+  within:
+    | Duration
+    | undefined;
+  /** Such as `draining`, `age`, `balance`. */
+  reason: string;
+}
+
+export interface Ping {
+  nonce: string;
 }
 
 export interface ReportRequest {
@@ -1224,6 +1345,1540 @@ export const Settlement: MessageFns<Settlement> = {
   },
 };
 
+function createBaseAttachRequest(): AttachRequest {
+  return { frame: undefined };
+}
+
+export const AttachRequest: MessageFns<AttachRequest> = {
+  encode(message: AttachRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.frame?.$case) {
+      case "hello":
+        Hello.encode(message.frame.value, writer.uint32(10).fork()).join();
+        break;
+      case "resize":
+        Resize.encode(message.frame.value, writer.uint32(18).fork()).join();
+        break;
+      case "results":
+        Results.encode(message.frame.value, writer.uint32(26).fork()).join();
+        break;
+      case "beat":
+        Beat.encode(message.frame.value, writer.uint32(34).fork()).join();
+        break;
+      case "received":
+        Received.encode(message.frame.value, writer.uint32(42).fork()).join();
+        break;
+      case "goodbye":
+        Goodbye.encode(message.frame.value, writer.uint32(50).fork()).join();
+        break;
+      case "pong":
+        Pong.encode(message.frame.value, writer.uint32(58).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AttachRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAttachRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.frame = { $case: "hello", value: Hello.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.frame = { $case: "resize", value: Resize.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.frame = { $case: "results", value: Results.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.frame = { $case: "beat", value: Beat.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.frame = { $case: "received", value: Received.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.frame = { $case: "goodbye", value: Goodbye.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.frame = { $case: "pong", value: Pong.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AttachRequest {
+    return {
+      frame: isSet(object.hello)
+        ? { $case: "hello", value: Hello.fromJSON(object.hello) }
+        : isSet(object.resize)
+        ? { $case: "resize", value: Resize.fromJSON(object.resize) }
+        : isSet(object.results)
+        ? { $case: "results", value: Results.fromJSON(object.results) }
+        : isSet(object.beat)
+        ? { $case: "beat", value: Beat.fromJSON(object.beat) }
+        : isSet(object.received)
+        ? { $case: "received", value: Received.fromJSON(object.received) }
+        : isSet(object.goodbye)
+        ? { $case: "goodbye", value: Goodbye.fromJSON(object.goodbye) }
+        : isSet(object.pong)
+        ? { $case: "pong", value: Pong.fromJSON(object.pong) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: AttachRequest): unknown {
+    const obj: any = {};
+    if (message.frame?.$case === "hello") {
+      obj.hello = Hello.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "resize") {
+      obj.resize = Resize.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "results") {
+      obj.results = Results.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "beat") {
+      obj.beat = Beat.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "received") {
+      obj.received = Received.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "goodbye") {
+      obj.goodbye = Goodbye.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "pong") {
+      obj.pong = Pong.toJSON(message.frame.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AttachRequest>, I>>(base?: I): AttachRequest {
+    return AttachRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AttachRequest>, I>>(object: I): AttachRequest {
+    const message = createBaseAttachRequest();
+    switch (object.frame?.$case) {
+      case "hello": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "hello", value: Hello.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "resize": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "resize", value: Resize.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "results": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "results", value: Results.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "beat": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "beat", value: Beat.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "received": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "received", value: Received.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "goodbye": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "goodbye", value: Goodbye.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "pong": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "pong", value: Pong.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseHello(): Hello {
+  return { worker: undefined, held: [], capabilities: [], paused: false };
+}
+
+export const Hello: MessageFns<Hello> = {
+  encode(message: Hello, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.worker !== undefined) {
+      WorkerInfo.encode(message.worker, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.held) {
+      Held.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.capabilities) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.paused !== false) {
+      writer.uint32(32).bool(message.paused);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Hello {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHello();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.worker = WorkerInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.held.push(Held.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.capabilities.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Hello {
+    return {
+      worker: isSet(object.worker) ? WorkerInfo.fromJSON(object.worker) : undefined,
+      held: globalThis.Array.isArray(object?.held) ? object.held.map((e: any) => Held.fromJSON(e)) : [],
+      capabilities: globalThis.Array.isArray(object?.capabilities)
+        ? object.capabilities.map((e: any) => globalThis.String(e))
+        : [],
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+    };
+  },
+
+  toJSON(message: Hello): unknown {
+    const obj: any = {};
+    if (message.worker !== undefined) {
+      obj.worker = WorkerInfo.toJSON(message.worker);
+    }
+    if (message.held?.length) {
+      obj.held = message.held.map((e) => Held.toJSON(e));
+    }
+    if (message.capabilities?.length) {
+      obj.capabilities = message.capabilities;
+    }
+    if (message.paused !== false) {
+      obj.paused = message.paused;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Hello>, I>>(base?: I): Hello {
+    return Hello.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Hello>, I>>(object: I): Hello {
+    const message = createBaseHello();
+    message.worker = (object.worker !== undefined && object.worker !== null)
+      ? WorkerInfo.fromPartial(object.worker)
+      : undefined;
+    message.held = object.held?.map((e) => Held.fromPartial(e)) || [];
+    message.capabilities = object.capabilities?.map((e) => e) || [];
+    message.paused = object.paused ?? false;
+    return message;
+  },
+};
+
+function createBaseResize(): Resize {
+  return { slots: 0 };
+}
+
+export const Resize: MessageFns<Resize> = {
+  encode(message: Resize, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.slots !== 0) {
+      writer.uint32(8).uint32(message.slots);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Resize {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResize();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.slots = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Resize {
+    return { slots: isSet(object.slots) ? globalThis.Number(object.slots) : 0 };
+  },
+
+  toJSON(message: Resize): unknown {
+    const obj: any = {};
+    if (message.slots !== 0) {
+      obj.slots = Math.round(message.slots);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Resize>, I>>(base?: I): Resize {
+    return Resize.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Resize>, I>>(object: I): Resize {
+    const message = createBaseResize();
+    message.slots = object.slots ?? 0;
+    return message;
+  },
+};
+
+function createBaseResults(): Results {
+  return { results: [] };
+}
+
+export const Results: MessageFns<Results> = {
+  encode(message: Results, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      Result.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Results {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResults();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(Result.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Results {
+    return {
+      results: globalThis.Array.isArray(object?.results) ? object.results.map((e: any) => Result.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: Results): unknown {
+    const obj: any = {};
+    if (message.results?.length) {
+      obj.results = message.results.map((e) => Result.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Results>, I>>(base?: I): Results {
+    return Results.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Results>, I>>(object: I): Results {
+    const message = createBaseResults();
+    message.results = object.results?.map((e) => Result.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReceived(): Received {
+  return { held: [] };
+}
+
+export const Received: MessageFns<Received> = {
+  encode(message: Received, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.held) {
+      Held.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Received {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceived();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.held.push(Held.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Received {
+    return { held: globalThis.Array.isArray(object?.held) ? object.held.map((e: any) => Held.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: Received): unknown {
+    const obj: any = {};
+    if (message.held?.length) {
+      obj.held = message.held.map((e) => Held.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Received>, I>>(base?: I): Received {
+    return Received.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Received>, I>>(object: I): Received {
+    const message = createBaseReceived();
+    message.held = object.held?.map((e) => Held.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseGoodbye(): Goodbye {
+  return { drainTimeout: undefined };
+}
+
+export const Goodbye: MessageFns<Goodbye> = {
+  encode(message: Goodbye, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.drainTimeout !== undefined) {
+      Duration.encode(message.drainTimeout, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Goodbye {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGoodbye();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.drainTimeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Goodbye {
+    return {
+      drainTimeout: isSet(object.drainTimeout)
+        ? Duration.fromJSON(object.drainTimeout)
+        : isSet(object.drain_timeout)
+        ? Duration.fromJSON(object.drain_timeout)
+        : undefined,
+    };
+  },
+
+  toJSON(message: Goodbye): unknown {
+    const obj: any = {};
+    if (message.drainTimeout !== undefined) {
+      obj.drainTimeout = Duration.toJSON(message.drainTimeout);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Goodbye>, I>>(base?: I): Goodbye {
+    return Goodbye.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Goodbye>, I>>(object: I): Goodbye {
+    const message = createBaseGoodbye();
+    message.drainTimeout = (object.drainTimeout !== undefined && object.drainTimeout !== null)
+      ? Duration.fromPartial(object.drainTimeout)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePong(): Pong {
+  return { nonce: "0", held: [] };
+}
+
+export const Pong: MessageFns<Pong> = {
+  encode(message: Pong, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nonce !== "0") {
+      writer.uint32(8).uint64(message.nonce);
+    }
+    for (const v of message.held) {
+      Held.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Pong {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePong();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nonce = reader.uint64().toString();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.held.push(Held.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Pong {
+    return {
+      nonce: isSet(object.nonce) ? globalThis.String(object.nonce) : "0",
+      held: globalThis.Array.isArray(object?.held) ? object.held.map((e: any) => Held.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: Pong): unknown {
+    const obj: any = {};
+    if (message.nonce !== "0") {
+      obj.nonce = message.nonce;
+    }
+    if (message.held?.length) {
+      obj.held = message.held.map((e) => Held.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Pong>, I>>(base?: I): Pong {
+    return Pong.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Pong>, I>>(object: I): Pong {
+    const message = createBasePong();
+    message.nonce = object.nonce ?? "0";
+    message.held = object.held?.map((e) => Held.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAttachResponse(): AttachResponse {
+  return { frame: undefined };
+}
+
+export const AttachResponse: MessageFns<AttachResponse> = {
+  encode(message: AttachResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.frame?.$case) {
+      case "welcome":
+        Welcome.encode(message.frame.value, writer.uint32(10).fork()).join();
+        break;
+      case "assign":
+        Assign.encode(message.frame.value, writer.uint32(18).fork()).join();
+        break;
+      case "cancel":
+        Cancel.encode(message.frame.value, writer.uint32(26).fork()).join();
+        break;
+      case "settled":
+        Settled.encode(message.frame.value, writer.uint32(34).fork()).join();
+        break;
+      case "revoke":
+        Revoke.encode(message.frame.value, writer.uint32(42).fork()).join();
+        break;
+      case "reattach":
+        Reattach.encode(message.frame.value, writer.uint32(50).fork()).join();
+        break;
+      case "ping":
+        Ping.encode(message.frame.value, writer.uint32(58).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AttachResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAttachResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.frame = { $case: "welcome", value: Welcome.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.frame = { $case: "assign", value: Assign.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.frame = { $case: "cancel", value: Cancel.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.frame = { $case: "settled", value: Settled.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.frame = { $case: "revoke", value: Revoke.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.frame = { $case: "reattach", value: Reattach.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.frame = { $case: "ping", value: Ping.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AttachResponse {
+    return {
+      frame: isSet(object.welcome)
+        ? { $case: "welcome", value: Welcome.fromJSON(object.welcome) }
+        : isSet(object.assign)
+        ? { $case: "assign", value: Assign.fromJSON(object.assign) }
+        : isSet(object.cancel)
+        ? { $case: "cancel", value: Cancel.fromJSON(object.cancel) }
+        : isSet(object.settled)
+        ? { $case: "settled", value: Settled.fromJSON(object.settled) }
+        : isSet(object.revoke)
+        ? { $case: "revoke", value: Revoke.fromJSON(object.revoke) }
+        : isSet(object.reattach)
+        ? { $case: "reattach", value: Reattach.fromJSON(object.reattach) }
+        : isSet(object.ping)
+        ? { $case: "ping", value: Ping.fromJSON(object.ping) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: AttachResponse): unknown {
+    const obj: any = {};
+    if (message.frame?.$case === "welcome") {
+      obj.welcome = Welcome.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "assign") {
+      obj.assign = Assign.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "cancel") {
+      obj.cancel = Cancel.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "settled") {
+      obj.settled = Settled.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "revoke") {
+      obj.revoke = Revoke.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "reattach") {
+      obj.reattach = Reattach.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "ping") {
+      obj.ping = Ping.toJSON(message.frame.value);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AttachResponse>, I>>(base?: I): AttachResponse {
+    return AttachResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AttachResponse>, I>>(object: I): AttachResponse {
+    const message = createBaseAttachResponse();
+    switch (object.frame?.$case) {
+      case "welcome": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "welcome", value: Welcome.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "assign": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "assign", value: Assign.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "cancel": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "cancel", value: Cancel.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "settled": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "settled", value: Settled.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "revoke": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "revoke", value: Revoke.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "reattach": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "reattach", value: Reattach.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "ping": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "ping", value: Ping.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseWelcome(): Welcome {
+  return {
+    replica: "",
+    boot: "",
+    lease: undefined,
+    beatInterval: undefined,
+    maxFrameBytes: 0,
+    maxUnsettled: 0,
+    capabilities: [],
+    abandon: [],
+  };
+}
+
+export const Welcome: MessageFns<Welcome> = {
+  encode(message: Welcome, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.replica !== "") {
+      writer.uint32(10).string(message.replica);
+    }
+    if (message.boot !== "") {
+      writer.uint32(18).string(message.boot);
+    }
+    if (message.lease !== undefined) {
+      Duration.encode(message.lease, writer.uint32(26).fork()).join();
+    }
+    if (message.beatInterval !== undefined) {
+      Duration.encode(message.beatInterval, writer.uint32(34).fork()).join();
+    }
+    if (message.maxFrameBytes !== 0) {
+      writer.uint32(40).uint32(message.maxFrameBytes);
+    }
+    if (message.maxUnsettled !== 0) {
+      writer.uint32(48).uint32(message.maxUnsettled);
+    }
+    for (const v of message.capabilities) {
+      writer.uint32(58).string(v!);
+    }
+    for (const v of message.abandon) {
+      Held.encode(v!, writer.uint32(66).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Welcome {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWelcome();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.replica = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.boot = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.lease = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.beatInterval = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.maxFrameBytes = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxUnsettled = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.capabilities.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.abandon.push(Held.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Welcome {
+    return {
+      replica: isSet(object.replica) ? globalThis.String(object.replica) : "",
+      boot: isSet(object.boot) ? globalThis.String(object.boot) : "",
+      lease: isSet(object.lease) ? Duration.fromJSON(object.lease) : undefined,
+      beatInterval: isSet(object.beatInterval)
+        ? Duration.fromJSON(object.beatInterval)
+        : isSet(object.beat_interval)
+        ? Duration.fromJSON(object.beat_interval)
+        : undefined,
+      maxFrameBytes: isSet(object.maxFrameBytes)
+        ? globalThis.Number(object.maxFrameBytes)
+        : isSet(object.max_frame_bytes)
+        ? globalThis.Number(object.max_frame_bytes)
+        : 0,
+      maxUnsettled: isSet(object.maxUnsettled)
+        ? globalThis.Number(object.maxUnsettled)
+        : isSet(object.max_unsettled)
+        ? globalThis.Number(object.max_unsettled)
+        : 0,
+      capabilities: globalThis.Array.isArray(object?.capabilities)
+        ? object.capabilities.map((e: any) => globalThis.String(e))
+        : [],
+      abandon: globalThis.Array.isArray(object?.abandon) ? object.abandon.map((e: any) => Held.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: Welcome): unknown {
+    const obj: any = {};
+    if (message.replica !== "") {
+      obj.replica = message.replica;
+    }
+    if (message.boot !== "") {
+      obj.boot = message.boot;
+    }
+    if (message.lease !== undefined) {
+      obj.lease = Duration.toJSON(message.lease);
+    }
+    if (message.beatInterval !== undefined) {
+      obj.beatInterval = Duration.toJSON(message.beatInterval);
+    }
+    if (message.maxFrameBytes !== 0) {
+      obj.maxFrameBytes = Math.round(message.maxFrameBytes);
+    }
+    if (message.maxUnsettled !== 0) {
+      obj.maxUnsettled = Math.round(message.maxUnsettled);
+    }
+    if (message.capabilities?.length) {
+      obj.capabilities = message.capabilities;
+    }
+    if (message.abandon?.length) {
+      obj.abandon = message.abandon.map((e) => Held.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Welcome>, I>>(base?: I): Welcome {
+    return Welcome.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Welcome>, I>>(object: I): Welcome {
+    const message = createBaseWelcome();
+    message.replica = object.replica ?? "";
+    message.boot = object.boot ?? "";
+    message.lease = (object.lease !== undefined && object.lease !== null)
+      ? Duration.fromPartial(object.lease)
+      : undefined;
+    message.beatInterval = (object.beatInterval !== undefined && object.beatInterval !== null)
+      ? Duration.fromPartial(object.beatInterval)
+      : undefined;
+    message.maxFrameBytes = object.maxFrameBytes ?? 0;
+    message.maxUnsettled = object.maxUnsettled ?? 0;
+    message.capabilities = object.capabilities?.map((e) => e) || [];
+    message.abandon = object.abandon?.map((e) => Held.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAssign(): Assign {
+  return { assignments: [] };
+}
+
+export const Assign: MessageFns<Assign> = {
+  encode(message: Assign, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.assignments) {
+      Assignment.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Assign {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAssign();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.assignments.push(Assignment.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Assign {
+    return {
+      assignments: globalThis.Array.isArray(object?.assignments)
+        ? object.assignments.map((e: any) => Assignment.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: Assign): unknown {
+    const obj: any = {};
+    if (message.assignments?.length) {
+      obj.assignments = message.assignments.map((e) => Assignment.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Assign>, I>>(base?: I): Assign {
+    return Assign.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Assign>, I>>(object: I): Assign {
+    const message = createBaseAssign();
+    message.assignments = object.assignments?.map((e) => Assignment.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCancel(): Cancel {
+  return { held: [] };
+}
+
+export const Cancel: MessageFns<Cancel> = {
+  encode(message: Cancel, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.held) {
+      Held.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Cancel {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancel();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.held.push(Held.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Cancel {
+    return { held: globalThis.Array.isArray(object?.held) ? object.held.map((e: any) => Held.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: Cancel): unknown {
+    const obj: any = {};
+    if (message.held?.length) {
+      obj.held = message.held.map((e) => Held.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Cancel>, I>>(base?: I): Cancel {
+    return Cancel.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Cancel>, I>>(object: I): Cancel {
+    const message = createBaseCancel();
+    message.held = object.held?.map((e) => Held.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSettled(): Settled {
+  return { settlements: [] };
+}
+
+export const Settled: MessageFns<Settled> = {
+  encode(message: Settled, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.settlements) {
+      Settlement.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Settled {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettled();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.settlements.push(Settlement.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Settled {
+    return {
+      settlements: globalThis.Array.isArray(object?.settlements)
+        ? object.settlements.map((e: any) => Settlement.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: Settled): unknown {
+    const obj: any = {};
+    if (message.settlements?.length) {
+      obj.settlements = message.settlements.map((e) => Settlement.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Settled>, I>>(base?: I): Settled {
+    return Settled.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Settled>, I>>(object: I): Settled {
+    const message = createBaseSettled();
+    message.settlements = object.settlements?.map((e) => Settlement.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRevoke(): Revoke {
+  return { held: [] };
+}
+
+export const Revoke: MessageFns<Revoke> = {
+  encode(message: Revoke, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.held) {
+      Held.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Revoke {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevoke();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.held.push(Held.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Revoke {
+    return { held: globalThis.Array.isArray(object?.held) ? object.held.map((e: any) => Held.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: Revoke): unknown {
+    const obj: any = {};
+    if (message.held?.length) {
+      obj.held = message.held.map((e) => Held.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Revoke>, I>>(base?: I): Revoke {
+    return Revoke.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Revoke>, I>>(object: I): Revoke {
+    const message = createBaseRevoke();
+    message.held = object.held?.map((e) => Held.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReattach(): Reattach {
+  return { within: undefined, reason: "" };
+}
+
+export const Reattach: MessageFns<Reattach> = {
+  encode(message: Reattach, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.within !== undefined) {
+      Duration.encode(message.within, writer.uint32(10).fork()).join();
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Reattach {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReattach();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.within = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Reattach {
+    return {
+      within: isSet(object.within) ? Duration.fromJSON(object.within) : undefined,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: Reattach): unknown {
+    const obj: any = {};
+    if (message.within !== undefined) {
+      obj.within = Duration.toJSON(message.within);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Reattach>, I>>(base?: I): Reattach {
+    return Reattach.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Reattach>, I>>(object: I): Reattach {
+    const message = createBaseReattach();
+    message.within = (object.within !== undefined && object.within !== null)
+      ? Duration.fromPartial(object.within)
+      : undefined;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBasePing(): Ping {
+  return { nonce: "0" };
+}
+
+export const Ping: MessageFns<Ping> = {
+  encode(message: Ping, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nonce !== "0") {
+      writer.uint32(8).uint64(message.nonce);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Ping {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePing();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nonce = reader.uint64().toString();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Ping {
+    return { nonce: isSet(object.nonce) ? globalThis.String(object.nonce) : "0" };
+  },
+
+  toJSON(message: Ping): unknown {
+    const obj: any = {};
+    if (message.nonce !== "0") {
+      obj.nonce = message.nonce;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<Ping>, I>>(base?: I): Ping {
+    return Ping.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Ping>, I>>(object: I): Ping {
+    const message = createBasePing();
+    message.nonce = object.nonce ?? "0";
+    return message;
+  },
+};
+
 function createBaseReportRequest(): ReportRequest {
   return { pool: "", workerId: "", boot: "", results: [], beat: undefined };
 }
@@ -1496,6 +3151,22 @@ export const WorkerServiceService = {
     responseSerialize: (value: ReportResponse): Buffer => Buffer.from(ReportResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReportResponse => ReportResponse.decode(value),
   },
+  /**
+   * The other way to be a worker: the worker opens a stream, through whatever stands between, and jobs come down it. Nothing dials it.
+   * The first frame is Hello; Welcome answers it, and from then on the replica is the worker's home. A later stream of the same boot takes
+   * over (make before break): what runs goes on, results go up the new one. Frames that a side does not know are ignored.
+   * Refused as Register is; INVALID_ARGUMENT also for a frame before Hello, a second Hello, or lists beyond their bounds;
+   * RESOURCE_EXHAUSTED for more unsettled results than Welcome allows; ABORTED: another stream took over; UNAVAILABLE: open it anew.
+   */
+  attach: {
+    path: "/muster.v1.WorkerService/Attach" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: AttachRequest): Buffer => Buffer.from(AttachRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AttachRequest => AttachRequest.decode(value),
+    responseSerialize: (value: AttachResponse): Buffer => Buffer.from(AttachResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AttachResponse => AttachResponse.decode(value),
+  },
 } as const;
 
 export interface WorkerServiceServer extends UntypedServiceImplementation {
@@ -1513,6 +3184,14 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   deregister: handleUnaryCall<DeregisterRequest, DeregisterResponse>;
   /** Results and signs of life by unary call, at any replica; for workers that answered Execute with `accepted`. */
   report: handleUnaryCall<ReportRequest, ReportResponse>;
+  /**
+   * The other way to be a worker: the worker opens a stream, through whatever stands between, and jobs come down it. Nothing dials it.
+   * The first frame is Hello; Welcome answers it, and from then on the replica is the worker's home. A later stream of the same boot takes
+   * over (make before break): what runs goes on, results go up the new one. Frames that a side does not know are ignored.
+   * Refused as Register is; INVALID_ARGUMENT also for a frame before Hello, a second Hello, or lists beyond their bounds;
+   * RESOURCE_EXHAUSTED for more unsettled results than Welcome allows; ABORTED: another stream took over; UNAVAILABLE: open it anew.
+   */
+  attach: handleBidiStreamingCall<AttachRequest, AttachResponse>;
 }
 
 export interface WorkerServiceClient extends Client {
@@ -1580,6 +3259,16 @@ export interface WorkerServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReportResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * The other way to be a worker: the worker opens a stream, through whatever stands between, and jobs come down it. Nothing dials it.
+   * The first frame is Hello; Welcome answers it, and from then on the replica is the worker's home. A later stream of the same boot takes
+   * over (make before break): what runs goes on, results go up the new one. Frames that a side does not know are ignored.
+   * Refused as Register is; INVALID_ARGUMENT also for a frame before Hello, a second Hello, or lists beyond their bounds;
+   * RESOURCE_EXHAUSTED for more unsettled results than Welcome allows; ABORTED: another stream took over; UNAVAILABLE: open it anew.
+   */
+  attach(): ClientDuplexStream<AttachRequest, AttachResponse>;
+  attach(options: Partial<CallOptions>): ClientDuplexStream<AttachRequest, AttachResponse>;
+  attach(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<AttachRequest, AttachResponse>;
 }
 
 export const WorkerServiceClient = makeGenericClientConstructor(
