@@ -47,6 +47,9 @@ export interface WorkerInfo {
   bootDerived: boolean;
 }
 
+/** What a worker says of itself when it attaches: as WorkerInfo, without an address. */
+export type AttachedInfo = Omit<WorkerInfo, 'address' | 'contract' | 'bootDerived'>;
+
 /** Which life of which worker over which link: what every judgement about a worker is compared against. */
 export interface WorkerRef {
   pool: string;

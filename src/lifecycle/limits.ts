@@ -8,7 +8,7 @@ const EXACT_LIST = 4096;
 
 /** The configuration's part in the scripts. */
 export function scriptLimits(config: Config): ScriptLimits {
-  const { DELIVERY_MS, LEASE_MS, HOME_TTL_MS, TICK_STALE_MS, OUTAGE_GRACE_MS, QUARANTINE_MAX_MS, HANDOVER_BACKOFF_MS } = config;
+  const { DELIVERY_MS, LEASE_MS, HOME_TTL_MS, TICK_STALE_MS, OUTAGE_GRACE_MS, REATTACH_GRACE_MS, QUARANTINE_MAX_MS, HANDOVER_BACKOFF_MS } = config;
   const { BURIED_RETENTION_MS, FORGET_MS, MAX_HANDOVERS, EVENTS_KEPT } = config;
   return {
     DELIVERY_MS,
@@ -16,6 +16,7 @@ export function scriptLimits(config: Config): ScriptLimits {
     HOME_TTL_MS,
     TICK_STALE_MS,
     OUTAGE_GRACE_MS,
+    REATTACH_GRACE_MS,
     QUARANTINE_MAX_MS,
     HANDOVER_BACKOFF_MS,
     BURIED_RETENTION_MS,

@@ -67,6 +67,8 @@ export const keys = {
   finished: (name: string) => `${pool(name)}finished`,
   /** ZSET: replica id → last beat (ms), of the replicas that have workers or waiters here. */
   homes: (name: string) => `${pool(name)}homes`,
+  /** STRING: a FileDescriptorSet: what the messages of the pool's methods look like, for people. */
+  descriptors: (name: string) => `${pool(name)}descriptors`,
   /** STREAM: the last transitions. */
   events: (name: string) => `${pool(name)}events`,
   /** Channel: hints for one replica: `assign job fence worker`, `cancel job fence worker`, `done job`. */

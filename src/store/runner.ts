@@ -19,6 +19,7 @@ export interface ScriptLimits {
   HOME_TTL_MS: number;
   TICK_STALE_MS: number;
   OUTAGE_GRACE_MS: number;
+  REATTACH_GRACE_MS: number;
   QUARANTINE_MAX_MS: number;
   HANDOVER_BACKOFF_MS: number;
   BURIED_RETENTION_MS: number;

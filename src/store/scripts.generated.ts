@@ -342,6 +342,7 @@ local function suspect(w, reason)
 end
 local function restore(w)
   w.state = (w.drained or w.leaving) and 'draining' or 'busy'
+  if not w.leaving then call('ZREM', DEADLINES, '@' .. w.id) end
   call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
   settle(w)
 end
@@ -399,6 +400,83 @@ end
 if w.state == 'suspect' then restore(w) else settle(w) end
 local more = match()
 return done({ 'ok', w.link, leases }, more)`].join('\n'),
+  },
+  attach: {
+    args: ['id', 'boot', 'region', 'slots', 'labels', 'kinds', 'version'],
+    each: ['job', 'fence', 'finished'],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local id, boot, region, slots, labels, kinds, version = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local function items() local i, n = 7, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
+local w = worker_get(id)
+local key = worker_key(id)
+local settled = call('HGET', META, 'family')
+if settled and settled ~= 'RUNNER' then
+  local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
+  if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', {}, {} }, 0) end
+end
+if w.state and w.boot ~= boot then
+  if call('HGET', key, 'previous') == boot then return done({ 'superseded', w.link, w.state, {}, {} }, 0) end
+  if (active(w) or w.state == 'draining') and home_alive(w.home) then return done({ 'exists ' .. w.home, w.link, w.state, {}, {} }, 0) end
+end
+local known = w.state and w.state ~= 'dead'
+if known and w.boot ~= boot then revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
+if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
+if w.address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
+w.link = int(tonumber(w.link or 0) + 1)
+w.boot, w.home, w.slots, w.contract, w.address, w.blocked = boot, HOME, tonumber(slots), 'ATTACHED', false, false
+call('HSET', META, 'family', 'RUNNER')
+call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
+call('HDEL', key, 'reason', 'suspected', 'address')
+if not known then
+  call('HSET', key, 'registered', int(NOW))
+  call('HDEL', key, 'leaving')
+  w.leaving = false
+end
+if region ~= '' then call('HSET', key, 'region', region) else call('HDEL', key, 'region') end
+if version ~= '' then call('HSET', key, 'version', version) else call('HDEL', key, 'version') end
+if labels ~= '' then call('SET', key .. ':labels', labels) else call('DEL', key .. ':labels') end
+if kinds ~= '' then call('SET', key .. ':kinds', kinds) else call('DEL', key .. ':kinds') end
+call('ZADD', P .. 'workers', NOW, id)
+call('ZREM', P .. 'dead', id)
+if not w.leaving then call('ZREM', DEADLINES, '@' .. id) end
+call('ZADD', P .. 'homes', NOW, HOME)
+if not known then event('worker.registered', id, 'contract', 'ATTACHED') end
+local says = {}
+for job, f, finished in items() do says[job .. ' ' .. f] = finished end
+local kept, abandon = {}, {}
+local held = call('HGETALL', held_key(id))
+for i = 1, #held, 2 do
+  local job, f = held[i], held[i + 1]
+  if string.sub(f, 1, 1) == '!' then
+    local bare = string.sub(f, 2)
+    if says[job .. ' ' .. bare] == '0' then abandon[#abandon + 1] = { job, bare } else unhold(id, job, bare) end
+  else
+    local j = job_get(job)
+    if says[job .. ' ' .. f] then
+      kept[#kept + 1] = { job, f }
+      call('HSET', job_key(job), 'delivered', '1')
+      call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+    elseif not j.delivered then
+      assignment(j, w)
+    else
+      call('HDEL', held_key(id), job)
+      revoke(j, 'attempt_lost', 'the worker ' .. id .. ' attached again and does not run it', 14)
+    end
+  end
+  says[job .. ' ' .. f] = nil
+end
+for name, finished in pairs(says) do
+  local job, f = string.match(name, '^([^ ]+) (%d+)$')
+  if job and finished == '0' and string.sub(call('HGET', held_key(id), job) or '', 2) ~= f then
+    abandon[#abandon + 1] = { job, f }
+    call('HSETNX', held_key(id), job, '!' .. f)
+  end
+end
+w.state = (w.drained or w.leaving) and 'draining' or 'busy'
+call('HSET', key, 'state', w.state)
+settle_or_leave(w)
+local more = match()
+return done({ 'ok', w.link, w.state, kept, abandon }, more)`].join('\n'),
   },
   beat: {
     args: ['leaving'],
@@ -497,6 +575,22 @@ else
 end
 local more = match()
 return done({ 'ok', held }, more)`].join('\n'),
+  },
+  detach: {
+    args: ['worker', 'boot', 'link', 'reason'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
+if w.leaving and call('HLEN', held_key(worker)) == 0 then
+  bury_worker(w, 'deregistered')
+else
+  if w.state ~= 'suspect' then suspect(w, reason) end
+  call('ZADD', DEADLINES, 'NX', NOW + REATTACH_GRACE_MS, '@' .. worker)
+end
+local more = match()
+return done('ok', more)`].join('\n'),
   },
   drain: {
     args: ['worker', 'on'],
@@ -643,7 +737,11 @@ for i = 1, #page_[2], 2 do
   local w = worker_get(page_[2][i])
   if w.state and w.state ~= 'dead' and not home_alive(w.home) then
     if w.state ~= 'suspect' then suspect(w, 'home_gone') end
-    found[#found + 1] = { w.id, w.boot, w.link, w.home, int(NOW - tonumber(page_[2][i + 1])) }
+    if w.contract == 'ATTACHED' then
+      call('ZADD', DEADLINES, 'NX', NOW + REATTACH_GRACE_MS, '@' .. w.id)
+    else
+      found[#found + 1] = { w.id, w.boot, w.link, w.home, int(NOW - tonumber(page_[2][i + 1])) }
+    end
   end
 end
 return done({ page_[1], found }, 0)`].join('\n'),
@@ -801,6 +899,19 @@ for worker, job, fence_, blocked, reason in items() do
 end
 local more = match()
 return done(reply, more)`].join('\n'),
+  },
+  resize: {
+    args: ['worker', 'boot', 'link', 'slots'],
+    each: [],
+    denyOom: false,
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, slots = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local w = worker_get(worker)
+if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
+w.slots = tonumber(slots)
+call('HSET', worker_key(worker), 'slots', slots)
+settle(w)
+local more = match()
+return done('ok', more)`].join('\n'),
   },
   retry: {
     args: [],
@@ -1043,8 +1154,9 @@ for _, id in ipairs(deadlines) do
   call('ZREM', DEADLINES, id)
   if string.sub(id, 1, 1) == '@' then
     local w = worker_get(string.sub(id, 2))
-    if w.state and w.state ~= 'dead' then
-      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, 'drain_timeout') end
+    local why = w.leaving and 'drain_timeout' or (w.contract == 'ATTACHED' and w.state == 'suspect' and 'detached')
+    if why and w.state ~= 'dead' then
+      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, why) end
     end
   else
     local j = job_get(id)

@@ -141,6 +141,17 @@ export class Store {
     return this.#read('events', fleet.readEvents(this.#redis, pool, after, count));
   }
 
+  /** Keeps the pool's FileDescriptorSet; the last writer wins. Rejects as `enter` does, and with `resource_exhausted` REDIS_FULL. */
+  async writeDescriptors(pool: string, set: Buffer): Promise<void> {
+    await this.enter(pool);
+    await this.#read('descriptors', this.#redis.set(keys.descriptors(pool), set));
+  }
+
+  /** null: none were put. */
+  readDescriptors(pool: string): Promise<Buffer | null> {
+    return this.#read('descriptors', this.#redis.getBuffer(keys.descriptors(pool)));
+  }
+
   readReplicas() {
     return this.#read('replicas', replicas.readReplicas(this.#redis));
   }

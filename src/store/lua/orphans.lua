@@ -1,6 +1,7 @@
 -- orphans: looks through the roll, a page a call, for workers whose home is gone; they are suspect from now on.
 -- @args cursor page
--- @returns {cursor, orphans}: cursor '0' when the whole roll was seen; orphans: {worker, boot, link, home, age ms} each
+-- @returns {cursor, orphans}: cursor '0' when the whole roll was seen; orphans: {worker, boot, link, home, age ms} each, of
+--   those that can be dialed; an attached one has REATTACH_GRACE_MS to attach again
 -- @use workers jobs match
 -- Asked for only after tick named a dead home; when the whole roll was seen the dead homes are forgotten by `forget_home`.
 local page_ = call('ZSCAN', P .. 'workers', cursor, 'COUNT', page)
@@ -9,7 +10,12 @@ for i = 1, #page_[2], 2 do
   local w = worker_get(page_[2][i])
   if w.state and w.state ~= 'dead' and not home_alive(w.home) then
     if w.state ~= 'suspect' then suspect(w, 'home_gone') end
-    found[#found + 1] = { w.id, w.boot, w.link, w.home, int(NOW - tonumber(page_[2][i + 1])) }
+    -- Nobody can dial it: it attaches again by itself, or is dead.
+    if w.contract == 'ATTACHED' then
+      call('ZADD', DEADLINES, 'NX', NOW + REATTACH_GRACE_MS, '@' .. w.id)
+    else
+      found[#found + 1] = { w.id, w.boot, w.link, w.home, int(NOW - tonumber(page_[2][i + 1])) }
+    end
   end
 end
 return done({ page_[1], found }, 0)

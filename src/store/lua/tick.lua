@@ -89,11 +89,12 @@ local deadlines, more_deadlines = due(DEADLINES)
 for _, id in ipairs(deadlines) do
   call('ZREM', DEADLINES, id)
   if string.sub(id, 1, 1) == '@' then
-    -- A worker that was leaving, and its time is up.
+    -- A worker that was leaving, or whose stream is gone, and its time is up.
     local w = worker_get(string.sub(id, 2))
-    if w.state and w.state ~= 'dead' then
+    local why = w.leaving and 'drain_timeout' or (w.contract == 'ATTACHED' and w.state == 'suspect' and 'detached')
+    if why and w.state ~= 'dead' then
       -- In the grace nobody dies.
-      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, 'drain_timeout') end
+      if NOW < grace then call('ZADD', DEADLINES, grace, id) else bury_worker(w, why) end
     end
   else
     local j = job_get(id)

@@ -1,4 +1,4 @@
-import type { WorkerInfo, WorkerRef, WorkerState } from '../../domain/worker.js';
+import type { AttachedInfo, WorkerInfo, WorkerRef, WorkerState } from '../../domain/worker.js';
 import { formatAddress } from '../../domain/worker.js';
 import { items, type Matched, matched, number, text } from '../parse.js';
 import type { Reply, ScriptRunner } from '../runner.js';
@@ -7,6 +7,17 @@ export type Registered =
   | { kind: 'ok'; link: string; state: WorkerState; revoked: number }
   | { kind: 'superseded' }
   | { kind: 'family'; family: string };
+
+export type Attached =
+  | { kind: 'ok'; link: string; state: WorkerState; kept: LeaseName[]; abandon: LeaseName[] }
+  | { kind: 'superseded' }
+  | { kind: 'exists'; home: string }
+  | { kind: 'family'; family: string };
+
+export interface LeaseName {
+  jobId: string;
+  fence: string;
+}
 
 export interface BeatItem {
   /** ms since the worker's own last sign of life; undefined: `lease` is vouched for instead. */
@@ -38,6 +49,15 @@ export interface Orphan extends WorkerRef {
   ageMs: number;
 }
 
+function json(value: object): string {
+  return Object.keys(value).length > 0 ? JSON.stringify(value) : '';
+}
+
+function toLease(reply: Reply): LeaseName {
+  const [jobId, fence] = items(reply);
+  return { jobId: text(jobId), fence: text(fence) };
+}
+
 /** The transitions of workers: one method a script, whose header (`lua/<name>.lua`) is its contract. */
 export class WorkerScripts {
   readonly #run: ScriptRunner;
@@ -48,7 +68,6 @@ export class WorkerScripts {
 
   /** `again`: the worker is on the roll, so that even a full Redis takes it. */
   async register(info: WorkerInfo, again: boolean): Promise<Matched<Registered>> {
-    const json = (value: object) => (Object.keys(value).length > 0 ? JSON.stringify(value) : '');
     const args = {
       id: info.id,
       boot: info.boot,
@@ -112,6 +131,44 @@ export class WorkerScripts {
   async bury(ref: WorkerRef, evidenceMs: number, reason: string): Promise<Matched<'buried' | 'stale' | 'unknown'>> {
     const args = { worker: ref.id, boot: ref.boot, link: ref.link, evidence: Math.max(0, Math.round(evidenceMs)), reason };
     return this.#matched(ref.pool, await this.#run.run('bury', ref.pool, args), (own) => text(own) as 'buried' | 'stale' | 'unknown');
+  }
+
+  /** `held`: what the worker says that it holds. */
+  async attach(info: AttachedInfo, held: readonly { jobId: string; fence: string; done: boolean }[]): Promise<Matched<Attached>> {
+    const args = {
+      id: info.id,
+      boot: info.boot,
+      region: info.region,
+      slots: info.slots,
+      labels: json(info.labels),
+      kinds: json(info.kinds),
+      version: info.version,
+    };
+    const each = held.map(({ jobId, fence, done }) => ({ job: jobId, fence, finished: done ? 1 : 0 }));
+    return this.#matched(info.pool, await this.#run.run('attach', info.pool, args, each), (own): Attached => {
+      const [status, link, state, kept, abandon] = items(own);
+      const [kind, detail = ''] = text(status).split(' ');
+      if (kind === 'family') return { kind, family: detail };
+      if (kind === 'exists') return { kind, home: detail };
+      if (kind === 'superseded') return { kind };
+      return {
+        kind: 'ok',
+        link: text(link),
+        state: text(state) as WorkerState,
+        kept: items(kept).map(toLease),
+        abandon: items(abandon).map(toLease),
+      };
+    });
+  }
+
+  async detach(ref: WorkerRef, reason: string): Promise<Matched<'ok' | 'stale'>> {
+    const reply = await this.#run.run('detach', ref.pool, { worker: ref.id, boot: ref.boot, link: ref.link, reason });
+    return this.#matched(ref.pool, reply, (own) => text(own) as 'ok' | 'stale');
+  }
+
+  async resize(ref: WorkerRef, slots: number): Promise<Matched<'ok' | 'stale'>> {
+    const reply = await this.#run.run('resize', ref.pool, { worker: ref.id, boot: ref.boot, link: ref.link, slots });
+    return this.#matched(ref.pool, reply, (own) => text(own) as 'ok' | 'stale');
   }
 
   async adopt(ref: WorkerRef): Promise<Matched<Adopted>> {

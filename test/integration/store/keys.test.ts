@@ -42,6 +42,7 @@ const TYPES: Record<string, [builder: string, type: string]> = {
   buried: [keys.buried(POOL), 'zset'],
   finished: [keys.finished(POOL), 'zset'],
   homes: [keys.homes(POOL), 'zset'],
+  descriptors: [keys.descriptors(POOL), 'string'],
   events: [keys.events(POOL), 'stream'],
 };
 /** Not keys: channels, and the prefix of keys that BullMQ names. */
@@ -68,6 +69,7 @@ async function everything(p: TestPool): Promise<void> {
   const { name, r1, r2 } = p;
   await r1.writeReplica({ id: 'r1', address: 'a', version: '1', links: 0, startedAt: T0, draining: false }, 60_000);
   await r1.publishSweep(T0);
+  await r1.writeDescriptors(name, Buffer.from('x'));
   await r1.locks.acquire('x', 60_000, 0);
   const w1 = await p.worker('w1', { slots: 2, labels: { a: 'b' }, kinds: ['k'], region: 'eu', version: '1' });
   const w2 = await p.worker('w2', { slots: 1 }, r2);

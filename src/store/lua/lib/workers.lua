@@ -51,6 +51,7 @@ end
 -- Back from suspect: draining when it was drained or is leaving.
 local function restore(w)
   w.state = (w.drained or w.leaving) and 'draining' or 'busy'
+  if not w.leaving then call('ZREM', DEADLINES, '@' .. w.id) end
   call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
   settle(w)
 end
