@@ -1079,6 +1079,7 @@ return done({ 'suspect', misses }, 0)`].join('\n'),
     denyOom: false,
     source: [base, workers, jobs, bury, match, String.raw`local limit, finished_kept, buried_kept = ARGV[3], ARGV[4], ARGV[5]
 local last = tonumber(call('HGET', META, 'ticked') or 0)
+if last == 0 then last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0) end
 call('HSET', META, 'ticked', int(NOW))
 local grace = tonumber(call('HGET', META, 'grace') or 0)
 local function far(...)
@@ -1112,6 +1113,9 @@ for _, id in ipairs(later) do
   local j = job_get(id)
   if j.state == 'scheduled' then enqueue(j, false) end
 end
+local function heard(home)
+  return NOW - tonumber(call('ZSCORE', P .. 'homes', home) or 0) < HOME_TTL_MS / 2
+end
 local more_leases = false
 if NOW >= grace then
   local leases
@@ -1135,6 +1139,8 @@ if NOW >= grace then
         elseif j.delivered then
           quarantine(j, w)
           attempt_failed(j, '14', true, 'lease_expired', failure_json(14, 'lease_expired', 'its replica stopped vouching for it'), '')
+        elseif NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home) then
+          call('ZADD', LEASES, NOW + HOME_TTL_MS / 2, member)
         else
           call('HDEL', held_key(j.worker), member)
           tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)

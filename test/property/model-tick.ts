@@ -8,7 +8,8 @@ import * as workers from './model-workers.js';
 /** What the clock does, and the table of all transitions. */
 
 function lookAtClock(m: Model): void {
-  const last = m.ticked;
+  const spoke = inOrder(m.homes).find(([, beat]) => beat > 0);
+  const last = m.ticked || (spoke?.[1] ?? 0);
   m.ticked = m.now;
   const latest = (member: string) => m.now + (member.startsWith('!') ? MS.quarantine : MS.lease);
   const far = [...m.leases].filter(([member, due]) => due > latest(member));
@@ -55,9 +56,14 @@ function leaseDue(m: Model, j: Job): void {
     m.attemptFailed(j, m.now >= j.started + j.runMs ? 4 : 14, true);
     return;
   }
+  const w = m.workers.get(j.worker);
+  const silent = w && m.now - (m.homes.get(w.home) ?? 0) >= MS.homeTtl / 2;
+  if (silent && m.now < j.started + 2 * MS.homeTtl) {
+    m.leases.set(j.id, m.now + MS.homeTtl / 2);
+    return;
+  }
   m.unhold(j.worker, j.id);
   m.handover(j, 0);
-  const w = m.workers.get(j.worker);
   if (w) m.settleOrLeave(w);
 }
 

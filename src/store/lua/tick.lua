@@ -5,6 +5,8 @@
 -- @use workers jobs bury match
 -- O(1) when nothing is due. Idempotent: what is due is handled once, by its state.
 local last = tonumber(call('HGET', META, 'ticked') or 0)
+-- The first tick of a pool: since its homes spoke, nobody looked.
+if last == 0 then last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0) end
 call('HSET', META, 'ticked', int(NOW))
 local grace = tonumber(call('HGET', META, 'grace') or 0)
 
@@ -45,6 +47,11 @@ for _, id in ipairs(later) do
   if j.state == 'scheduled' then enqueue(j, false) end
 end
 
+-- A home that is well speaks more than twice in that time.
+local function heard(home)
+  return NOW - tonumber(call('ZSCORE', P .. 'homes', home) or 0) < HOME_TTL_MS / 2
+end
+
 -- Leases before deadlines: a job handed back after its queue timeout ends now, and is not given out once more.
 local more_leases = false
 if NOW >= grace then
@@ -69,6 +76,9 @@ if NOW >= grace then
         elseif j.delivered then
           quarantine(j, w)
           attempt_failed(j, '14', true, 'lease_expired', failure_json(14, 'lease_expired', 'its replica stopped vouching for it'), '')
+        elseif NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home) then
+          -- Its home fell silent before it could confirm: whoever gets the worker next asks for this lease, and the worker knows whether it runs.
+          call('ZADD', LEASES, NOW + HOME_TTL_MS / 2, member)
         else
           call('HDEL', held_key(j.worker), member)
           tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)

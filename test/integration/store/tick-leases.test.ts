@@ -27,6 +27,34 @@ test('an undelivered lease: a handover at 5 s, not 1 ms before; nothing is quara
   expect(await until(() => p.hints('r1').at(0))).toBe('cancel j1 F1 w1');
 });
 
+test('an undelivered lease of a home that fell silent waits for whoever gets the worker next, at most 12 s', async () => {
+  const p = await fixture.pool();
+  await p.leased('j1', 'w1', { delivered: false });
+  await p.tick();
+  await p.at(5_000);
+  expect(await p.diff(() => p.tick())).toEqual({ 'leases.j1': 't+5000 → t+8000', 'meta.ticked': 't+0 → t+5000' });
+  for (const ms of [8_000, 11_000, 11_999]) {
+    await p.at(ms);
+    await p.tick();
+    expect(await p.state()).toBe('running');
+  }
+  await p.at(14_000);
+  await p.tick();
+  expect(await p.state()).toBe('waiting');
+});
+
+test('an undelivered lease of a home that fell silent is given to the adopter', async () => {
+  const p = await fixture.pool();
+  const ref = await p.leased('j1', 'w1', { delivered: false });
+  await p.pass(0, 0);
+  for (const ms of [4_000, 6_500]) {
+    await p.at(ms);
+    await p.r2.workers.beat(p.name, [], false);
+    await p.tick();
+  }
+  expect(p.given((await p.r2.workers.adopt(ref)).assignments)).toEqual(['j1 F1 w1 2']);
+});
+
 test('an undelivered job is given out again in the same call', async () => {
   const p = await fixture.pool();
   await p.leased('j1', 'w1', { delivered: false });

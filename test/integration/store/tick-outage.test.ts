@@ -14,6 +14,13 @@ test('a gap of 5 s between ticks is none; one of 1 ms more begins the grace', as
   expect(await p.diff(() => p.tick())).toEqual({ events: '+ pool.grace gap=5001', 'meta.grace': '+ t+25001', 'meta.ticked': 't+5000 → t+10001' });
 });
 
+test('a pool that was never ticked: the silence of its homes is the gap', async () => {
+  const p = await fixture.pool();
+  await p.leased('j1', 'w1', { delivered: false });
+  await p.at(20_000);
+  expect(await p.diff(() => p.tick())).toEqual({ events: '+ pool.grace gap=20000', 'meta.grace': '+ t+35000', 'meta.ticked': '+ t+20000' });
+});
+
 test('in the grace no lease expires and no home is dead; at its end they are', async () => {
   const p = await fixture.pool();
   await p.leased('j1', 'w1');
