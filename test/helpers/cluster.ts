@@ -140,12 +140,12 @@ export class Cluster {
     return worker;
   }
 
-  /** What the worker processes noted, in the order of their writes. */
+  /** What the worker processes noted, in the order of their writes. What comes after the last newline is still being written. */
   notes(): Note[] {
     if (!existsSync(this.#notesFile)) return [];
     return readFileSync(this.#notesFile, 'utf8')
       .split('\n')
-      .filter((line) => line !== '')
+      .slice(0, -1)
       .map((line) => JSON.parse(line) as Note);
   }
 
