@@ -1,10 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
-/** Two groups: what runs two files at a time, then whole processes, one file after another. */
+/** Two groups: what shares a Redis and runs two files at a time, then whole processes, one file after another. */
 const shared = { pool: 'forks', hookTimeout: 30_000, teardownTimeout: 10_000 } as const;
 
 export default defineConfig({
   test: {
+    globalSetup: ['test/helpers/global-setup.ts'],
     projects: [
       {
         test: {

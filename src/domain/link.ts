@@ -1,4 +1,4 @@
-import type { Assignment, Outcome } from './job.js';
+import type { Assignment, Outcome, Verdict } from './job.js';
 import type { Address, Contract, WorkerRef } from './worker.js';
 
 /** Which attempt on which worker. */
@@ -56,6 +56,8 @@ export interface LinkEvents {
   delivered(lease: LeaseRef, ref: WorkerRef, delivery: Delivery): void;
   /** The worker itself was heard: an answer, whatever it said. */
   heard(ref: WorkerRef): void;
+  /** The link is gone, not by our own close. For links that the worker opens (ATTACHED); others are made anew when needed. */
+  closed(link: Link, reason: string): void;
 }
 
 /**
@@ -77,6 +79,10 @@ export interface Link {
   isOpen(jobId: string, fence: string): boolean;
   /** How many calls are open. */
   readonly openCalls: number;
+  /** Redis has answered for a result that came over this link. For links on which results are settled one by one (ATTACHED). */
+  settled?(jobId: string, fence: string, verdict: Verdict): void;
+  /** Asks the worker to come back over another link, here or at another replica. For links that the worker opens (ATTACHED). */
+  reattach?(reason: string, withinMs: number): void;
   /** Ends the connection, cancelling what is open. Idempotent. */
   close(): void;
 }

@@ -71,6 +71,8 @@ export class Adopter {
       if (!record || record.state === 'dead' || record.home !== store.home || record.link !== epoch) return false;
       const target = targetOf(record, epoch);
       if (target) links.open(target);
+      // Its stream went while Redis did not answer.
+      else await this.#options.matching.call(pool, () => store.workers.detach(record, 'detached'));
       return target !== undefined;
     } catch (error) {
       onError(error);

@@ -48,11 +48,18 @@ export class FleetLinks {
    * with the calls that are open on it.
    */
   open(target: DialTarget): Link {
-    const { table, dialer, events, running } = this.#options;
+    const { table, dialer, events } = this.#options;
     const { pool, id, boot, link: epoch } = target.ref;
     const there = table.get(pool, id);
     if (there && there.ref.boot === boot && there.ref.link === epoch && sameAddress(there, target)) return there;
     const link = dialer.dial(target, events);
+    this.install(link);
+    return link;
+  }
+
+  /** That link is the worker's from now on; what runs on its former one goes on under the new epoch. */
+  install(link: Link): void {
+    const { table, running } = this.#options;
     try {
       const replaced = table.set(link);
       if (replaced) this.#retire(replaced);
@@ -60,8 +67,8 @@ export class FleetLinks {
       link.close();
       throw error;
     }
+    const { pool, id, boot, link: epoch } = link.ref;
     for (const attempt of running.ofWorker(pool, id)) if (attempt.boot === boot) attempt.link = epoch;
-    return link;
   }
 
   /** That worker is not ours any more. What is open on the link may still end: its results are told by their fences. */

@@ -24,6 +24,8 @@ export interface ProberOptions {
   timeoutMs: number;
   misses: number;
   concurrency: number;
+  /** An attached worker answers nothing on its stream. */
+  onMute: (link: Link) => void;
   /** The attempt is sent again, with its fence, to a worker that has it: the call joins what runs. */
   rejoin: (lease: LeaseRef) => void;
   onError: (error: unknown) => void;
@@ -154,7 +156,7 @@ export class Prober {
     for (const { jobId, fence, quarantined } of held) {
       if (has.has(`${jobId} ${fence}`) || link.isOpen(jobId, fence)) continue;
       if (quarantined) verdicts.push({ what: 'idle', jobId, fence });
-      else if (asked.has(`${jobId} ${fence}`)) verdicts.push({ what: 'lost', jobId, fence });
+      else if (asked.has(`${jobId} ${fence}`) && this.#stillSilent(link, jobId, fence)) verdicts.push({ what: 'lost', jobId, fence });
     }
     return verdicts;
   }
@@ -167,13 +169,22 @@ export class Prober {
     return silent;
   }
 
+  /** Its result may have come while it was asked. */
+  #stillSilent({ ref }: Link, jobId: string, fence: string): boolean {
+    const attempt = this.#options.running.get({ pool: ref.pool, worker: ref.id, jobId, fence });
+    return attempt !== undefined && restless(attempt);
+  }
+
   async #missed(link: Link, limit: number, reason: string): Promise<void> {
     const { store, matching, links, checks, judgement } = this.#options;
     const { ref } = link;
     if (!(await judgement.sound())) return;
     const status = await matching.call(ref.pool, () => store.workers.suspect(ref, limit, reason.slice(0, 60)));
     if (status === 'stale') return links.release(ref);
-    if (status === 'suspect') await checks.request([{ ...ref, home: store.home }]);
+    if (status !== 'suspect') return;
+    // Nobody else can ask an attached worker: a stream on which nothing is answered is as good as gone.
+    if (link.contract === 'ATTACHED') this.#options.onMute(link);
+    else await checks.request([{ ...ref, home: store.home }]);
   }
 }
 

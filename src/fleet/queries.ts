@@ -50,6 +50,23 @@ export class FleetQueries {
     return this.#store.readReplicas();
   }
 
+  /** What the pool's methods look like. Rejects with `not_found` when nobody has said. */
+  async descriptors(pool: string): Promise<Buffer> {
+    const set = await this.#store.readDescriptors(pool);
+    if (set === null) {
+      throw new MusterError('not_found', 'NO_DESCRIPTORS', `the pool ${pool} has no descriptors: a sidecar puts them, or PutPoolDescriptors`);
+    }
+    return set;
+  }
+
+  /** The one thing that is written here: a note for people, which no transition depends on. `check` is asked about what is new. */
+  async putDescriptors(pool: string, set: Buffer, check: (set: Buffer) => void): Promise<void> {
+    // All sidecars of a pool put the same, often at once; to check 1 MiB takes a third of a second.
+    if ((await this.#store.readDescriptors(pool))?.equals(set)) return;
+    check(set);
+    await this.#store.writeDescriptors(pool, set);
+  }
+
   /** Events after an id; with '$' only where the stream ends now. */
   events(pool: string, after: string, count: number): Promise<{ last: string; events: PoolEvent[] }> {
     if (after !== '$' && !/^\d{1,20}(-\d{1,20})?$/.test(after)) {

@@ -1,10 +1,13 @@
 import { MusterError } from '../domain/errors.js';
 import type { Outcome, Verdict } from '../domain/job.js';
-import type { WorkerInfo, WorkerState } from '../domain/worker.js';
+import type { Link } from '../domain/link.js';
+import type { AttachedInfo, WorkerInfo, WorkerRef, WorkerState } from '../domain/worker.js';
 import type { Finisher } from '../jobs/finisher.js';
 import type { Matching } from '../jobs/matching.js';
+import type { LeaseName } from '../store/scripts/workers.js';
 import type { Store } from '../store/store.js';
 import type { Adopter, Checked } from './adopter.js';
+import type { Attacher, HeldByWorker } from './attacher.js';
 import type { FleetLinks } from './links.js';
 import type { CheckTarget } from './ports.js';
 import type { Prober } from './prober.js';
@@ -17,6 +20,7 @@ export interface WorkerManagerOptions {
   registrar: Registrar;
   prober: Prober;
   adopter: Adopter;
+  attacher: Attacher;
   links: FleetLinks;
 }
 
@@ -114,6 +118,33 @@ export class WorkerManager {
   check(target: CheckTarget): Promise<Checked> {
     if (this.#draining) return Promise.reject(draining());
     return this.#options.adopter.check(target);
+  }
+
+  /** Puts a worker that opened a stream to this replica on the roll (see Attacher). */
+  attachWorker(info: AttachedInfo, held: readonly HeldByWorker[], open: (ref: WorkerRef, abandon: LeaseName[]) => Link): Promise<Link> {
+    if (this.#draining) return Promise.reject(draining());
+    return this.#options.attacher.attach(info, held, open);
+  }
+
+  /** An attached worker takes so many jobs at once from now on. */
+  async resize(ref: WorkerRef, slots: number): Promise<void> {
+    const { store, matching } = this.#options;
+    await matching.call(ref.pool, () => store.workers.resize(ref, slots));
+  }
+
+  /** An attached worker says what has arrived, and (done) what it has stopped. */
+  async received(ref: WorkerRef, held: readonly HeldByWorker[]): Promise<void> {
+    const { store, matching } = this.#options;
+    const stopped = held.filter(({ done }) => done).map(({ jobId, fence }) => ({ what: 'idle' as const, jobId, fence }));
+    const arrived = held.filter(({ done }) => !done).map((lease) => ({ worker: ref.id, link: ref.link, lease }));
+    if (stopped.length > 0) await matching.call(ref.pool, () => store.workers.probed(ref, 0, false, stopped));
+    if (arrived.length > 0) await matching.call(ref.pool, () => store.workers.beat(ref.pool, arrived, false));
+  }
+
+  /** An attached worker leaves; its stream stays until what it holds is settled. */
+  async leave(pool: string, id: string, boot: string, timeoutMs: number | undefined): Promise<void> {
+    const { store, matching } = this.#options;
+    await matching.call(pool, () => store.workers.deregister(pool, id, boot, timeoutMs));
   }
 
   /** Looks for workers without a home whose check was lost (see Adopter). */

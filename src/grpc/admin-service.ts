@@ -1,5 +1,6 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
+import { readDescriptors } from '../domain/descriptors.js';
 import { invalid, MusterError } from '../domain/errors.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { FleetQueries, PoolEvent, PoolRecord } from '../fleet/queries.js';
@@ -64,6 +65,11 @@ export class AdminService {
       }),
       purgePool: unary(({ pool, scope }) => jobs.purge(checkPool(pool, 'pool'), toScope(scope))),
       retryBuried: unary(({ pool }) => jobs.retryBuried(checkPool(pool, 'pool'))),
+      putPoolDescriptors: unary(async ({ pool, fileDescriptorSet }) => {
+        await queries.putDescriptors(checkPool(pool, 'pool'), fileDescriptorSet, (set) => readDescriptors(set, 'file_descriptor_set'));
+        return {};
+      }),
+      getPoolDescriptors: unary(async ({ pool }) => ({ fileDescriptorSet: await queries.descriptors(checkPool(pool, 'pool')) })),
       watchEvents: (call) => void this.#watchEvents(call),
     };
   }

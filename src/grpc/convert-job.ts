@@ -10,7 +10,7 @@ import {
   JobState as ProtoJobState,
   type RetryPolicy as ProtoRetryPolicy,
 } from './generated/muster/v1/job.js';
-import { dateMs, durationMs, toDate, toDuration } from './time.js';
+import { boundedMs, dateMs, durationMs, toDate, toDuration } from './time.js';
 
 const MAX_METADATA_ENTRIES = 32;
 const MAX_METADATA_BYTES = 8 * 1024;
@@ -124,7 +124,7 @@ export function fromJobRecord(record: JobRecord): ProtoJob {
 
 function fromOutcome({ output, failure }: JobRecord): ProtoJob['outcome'] {
   if (output !== undefined) return { $case: 'output', value: output };
-  return failure === undefined ? undefined : { $case: 'failure', value: failure };
+  return failure === undefined ? undefined : { $case: 'failure', value: { ...failure, retryDelay: undefined } };
 }
 
 function fromJobSpec(spec: JobSpec): ProtoJobSpec {
@@ -183,7 +183,7 @@ export function toOutcome(result: ProtoResult, limits: { maxResultBytes: number 
       return { ok: true, output };
     }
     case 'failure':
-      return { ok: false, failure: toFailure(result.outcome.value, `${field}.failure`) };
+      return { ok: false, failure: toFailure(result.outcome.value, `${field}.failure`), retryAfterMs: boundedMs(result.outcome.value.retryDelay) };
     case undefined:
       throw invalid(`${field}.output`, 'set an output or a failure');
   }

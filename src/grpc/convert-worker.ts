@@ -1,7 +1,15 @@
 import { isIP, SocketAddress } from 'node:net';
 import { invalid, MusterError } from '../domain/errors.js';
 import { checkId, checkKind, checkPool } from '../domain/names.js';
-import { type Address, type Contract, formatAddress, type WorkerInfo, type WorkerRecord, type WorkerState } from '../domain/worker.js';
+import {
+  type Address,
+  type AttachedInfo,
+  type Contract,
+  formatAddress,
+  type WorkerInfo,
+  type WorkerRecord,
+  type WorkerState,
+} from '../domain/worker.js';
 import { checkEntries, checkInteger, checkText, entryField } from './checks.js';
 import { type Worker as ProtoWorker, WorkerState as ProtoWorkerState } from './generated/muster/v1/admin.js';
 import { Contract as ProtoContract } from './generated/muster/v1/common.js';
@@ -49,6 +57,22 @@ export function toWorkerInfo(info: ProtoWorkerInfo, limits: WorkerLimits, peerIp
   };
 }
 
+/** What an attaching worker said of itself; its boot is its own, always. Throws `invalid` with the field at fault, below `hello.worker`. */
+export function toAttachedInfo(info: ProtoWorkerInfo | undefined, limits: WorkerLimits): AttachedInfo {
+  if (info === undefined) throw invalid('hello.worker', 'must be set');
+  if (info.boot === '') throw invalid('hello.worker.boot', 'must be set, and new in every life of the process');
+  return {
+    pool: checkPool(info.pool, 'hello.worker.pool'),
+    id: checkId(info.id, 'hello.worker.id'),
+    region: checkText(info.region, 'hello.worker.region', MAX_REGION_BYTES),
+    slots: checkInteger(info.slots, 'hello.worker.slots', 0, limits.maxSlots) || 1,
+    labels: toLabels(info.labels),
+    kinds: toKinds(info.kinds),
+    version: checkText(info.version, 'hello.worker.version', MAX_VERSION_BYTES),
+    boot: checkBoot(info.boot, 'hello.worker.boot'),
+  };
+}
+
 /** The same for a worker of the first contract, which says four things only. Its boot is its address. */
 export function legacyWorkerInfo(info: LegacyWorkerInfo, legacyPool: string, peerIp = ''): WorkerInfo {
   const address = toAddress(info.ip, info.port, peerIp);
@@ -80,9 +104,13 @@ function canonicalIp(ip: string): string {
 
 function toBoot(boot: string, address: Address): Pick<WorkerInfo, 'boot' | 'bootDerived'> {
   if (boot === '') return { boot: formatAddress(address), bootDerived: true };
+  return { boot: checkBoot(boot, 'boot'), bootDerived: false };
+}
+
+function checkBoot(boot: string, field: string): string {
   if (!BOOT.test(boot))
-    throw invalid('boot', 'a boot is 1 to 63 of letters, digits, ".", "_", ":", "-", "[" and "]", beginning with a letter, digit or "["');
-  return { boot, bootDerived: false };
+    throw invalid(field, 'a boot is 1 to 63 of letters, digits, ".", "_", ":", "-", "[" and "]", beginning with a letter, digit or "["');
+  return boot;
 }
 
 function toLabels(labels: Record<string, string>): Record<string, string> {

@@ -11,6 +11,7 @@ import type { CallContext, Unary } from './unary.js';
 
 export interface JobServiceOptions {
   jobs: Jobs;
+  session: JobServiceServer['session'];
   unary: Unary;
   limits: JobLimits;
   clock: Clock;
@@ -75,6 +76,7 @@ export class JobService {
         return { jobs: page.jobs.map(fromJobRecord), nextPageToken: page.next };
       }),
       cancelJob: unary(async ({ pool, id }) => ({ job: fromJobRecord(await jobs.cancel(...identity(pool, id))) })),
+      session: this.#options.session,
       retryJob: unary(async ({ pool, id }) => ({ job: fromJobRecord(await jobs.retry(...identity(pool, id))) })),
     };
   }

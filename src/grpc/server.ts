@@ -1,8 +1,9 @@
-import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerOptions, status as Status } from '@grpc/grpc-js';
 import { systemClock } from '../domain/clock.js';
 import { DEFAULT_POOL } from '../domain/names.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
 import type { AdminService } from './admin-service.js';
+import type { AttachCall } from './attach-stream.js';
 import { HealthService as HealthDefinition } from './generated/grpc/health/v1/health.js';
 import { AdminServiceService } from './generated/muster/v1/admin.js';
 import { JobServiceService } from './generated/muster/v1/job.js';
@@ -56,7 +57,8 @@ function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
 function workersOf(manager: WorkerManager, { workers }: Services): OrchestratorGrpcServer {
   const alone = { limits: { maxSlots: 256, legacyPool: DEFAULT_POOL, maxResultBytes: MIB }, pingIntervalMs: 10_000 };
   const unary = createUnary({ clock: systemClock, onInternal: () => undefined });
-  return new OrchestratorGrpcServer({ manager, ...(workers ?? { ...alone, unary }) });
+  const attach = (call: AttachCall) => void call.emit('error', { code: Status.UNIMPLEMENTED, details: 'this server takes dialed workers only' });
+  return new OrchestratorGrpcServer({ manager, ...(workers ?? { ...alone, unary, attach }) });
 }
 
 export type GrpcServer = Server;

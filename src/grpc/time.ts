@@ -25,6 +25,13 @@ export function durationMs(duration: Duration | undefined, field: string, option
   return ms;
 }
 
+/** A worker's duration in whole ms, brought within 0 and 366 days: for news that must not be lost over a number. undefined when unset or none. */
+export function boundedMs(duration: Duration | undefined): number | undefined {
+  if (duration === undefined) return undefined;
+  const ms = Number(duration.seconds) * 1000 + Math.ceil(duration.nanos / NANOS_A_MS);
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), MAX_DURATION_MS);
+}
+
 /** ms as a duration. What is not a time (negative, NaN) is zero. */
 export function toDuration(ms: number): Duration {
   const whole = ms > 0 ? Math.min(Math.round(ms), MAX_TIME_MS) : 0;

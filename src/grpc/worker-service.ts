@@ -1,10 +1,17 @@
+import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid } from '../domain/errors.js';
 import type { Verdict } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { ReportedResult, WorkerManager } from '../fleet/worker-manager.js';
 import { toOutcome } from './convert-job.js';
 import { legacyWorkerInfo, toWorkerInfo, type WorkerLimits } from './convert-worker.js';
-import { Verdict as ProtoVerdict, type ReportRequest, type WorkerServiceServer } from './generated/muster/v1/worker.js';
+import {
+  type AttachRequest,
+  type AttachResponse,
+  Verdict as ProtoVerdict,
+  type ReportRequest,
+  type WorkerServiceServer,
+} from './generated/muster/v1/worker.js';
 import type { WorkerServiceServer as LegacyServer } from './generated/worker/worker.js';
 import { durationMs, toDuration } from './time.js';
 import type { Unary } from './unary.js';
@@ -12,6 +19,7 @@ import type { Unary } from './unary.js';
 export interface WorkerServiceOptions {
   manager: WorkerManager;
   unary: Unary;
+  attach: handleBidiStreamingCall<AttachRequest, AttachResponse>;
   limits: WorkerLimits & { maxResultBytes: number };
   /** How often a worker should Ping. */
   pingIntervalMs: number;
@@ -21,7 +29,8 @@ const MAX_RESULTS = 64;
 const MAX_HELD = 4096;
 const MAX_PROGRESS_BYTES = 4096;
 
-const VERDICTS: Record<Verdict, ProtoVerdict> = {
+/** On the wire. */
+export const VERDICTS: Record<Verdict, ProtoVerdict> = {
   accepted: ProtoVerdict.VERDICT_ACCEPTED,
   duplicate: ProtoVerdict.VERDICT_DUPLICATE,
   stale: ProtoVerdict.VERDICT_STALE,
@@ -53,6 +62,7 @@ export class OrchestratorGrpcServer {
         held: await manager.deregister(checkPool(pool, 'pool'), checkId(id, 'id'), boot, durationMs(drainTimeout, 'drain_timeout', { zero: true })),
       })),
       report: unary(async (request) => this.#report(request)),
+      attach: this.#options.attach,
     };
   }
 

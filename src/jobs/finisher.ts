@@ -1,6 +1,6 @@
 import type { Clock, Random } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
-import { isTerminal, type Outcome } from '../domain/job.js';
+import { isTerminal, type Outcome, type Verdict } from '../domain/job.js';
 import type { LeaseRef } from '../domain/link.js';
 import type { Finished, FinishItem, JobScripts } from '../store/scripts/jobs.js';
 import { PoolBatchers } from './batcher.js';
@@ -20,6 +20,8 @@ export interface FinisherOptions {
   maxQueue: number;
   /** May this replica be given further jobs? */
   claims: () => boolean;
+  /** Redis has answered for that result. */
+  onSettled: (attempt: Attempt, verdict: Verdict) => void;
   onError: (error: unknown) => void;
 }
 
@@ -76,9 +78,10 @@ export class Finisher {
   settle(attempt: Attempt, outcome: Outcome): void {
     attempt.phase = 'finishing';
     const { pool, worker, jobId, fence, boot, link } = attempt;
-    void this.#untilAnswered(() => this.finish({ pool, worker, jobId, fence, boot, link, outcome })).then(() =>
-      this.#options.running.remove(attempt),
-    );
+    void this.#untilAnswered(() => this.finish({ pool, worker, jobId, fence, boot, link, outcome })).then((finished) => {
+      this.#options.running.remove(attempt);
+      if (finished) this.#options.onSettled(attempt, finished.verdict);
+    });
   }
 
   /** The attempt never began. */
@@ -89,12 +92,14 @@ export class Finisher {
     );
   }
 
-  async #untilAnswered(call: () => Promise<unknown>): Promise<void> {
+  /** undefined: given up. */
+  async #untilAnswered<T>(call: () => Promise<T>): Promise<T | undefined> {
+    let answer: T | undefined;
     this.#pending++;
     const { clock, random, onError } = this.#options;
     for (let waitMs = RETRY_MS.first; !this.#stopped; waitMs = Math.min(2 * waitMs, RETRY_MS.most)) {
       try {
-        await call();
+        answer = await call();
         break;
       } catch (error) {
         onError(error);
@@ -104,6 +109,7 @@ export class Finisher {
       }
     }
     this.#pending--;
+    return answer;
   }
 
   async #finish(pool: string, items: FinishItem[]): Promise<Finished[]> {

@@ -19,6 +19,14 @@ export interface JobPage {
   next: string;
 }
 
+/** A job that was accepted. `ended`: as it is when it ended, or when the wait was over first. */
+export interface Watched {
+  created: boolean;
+  ended: Promise<JobRecord>;
+  /** The wait is over. Idempotent. */
+  end: () => void;
+}
+
 const LISTED: JobState[] = ['running', 'waiting', 'scheduled', 'failed', 'succeeded'];
 const BULK = 200;
 
@@ -39,20 +47,45 @@ export class Jobs {
    * Rejects as `submit` does; what was submitted stays so.
    */
   async run(spec: JobSpec, signal: AbortSignal): Promise<JobRecord> {
+    const { ended, end } = await this.submitAndWatch(spec, signal);
+    try {
+      return await ended;
+    } finally {
+      end();
+    }
+  }
+
+  /** The same in two steps: resolves when the job is accepted. Without a signal the wait lasts until `end`. */
+  async submitAndWatch(spec: JobSpec, signal?: AbortSignal): Promise<Watched> {
     const { submitter, waiters } = this.#options;
     // Listening begins before the job can end: its end may be known before its submission is answered.
     const waiting = waiters.wait(spec.pool, spec.id, signal);
     try {
-      const accepted = await submitter.submit({ spec, wait: true });
-      if (!accepted.created && isTerminal(accepted.state)) return await this.get(spec.pool, spec.id);
-      return await this.#read(spec.pool, spec.id, await waiting.ended, { spec, createdAt: accepted.created ? accepted.createdAt : 0 });
-    } finally {
+      const { created, state, createdAt } = await submitter.submit({ spec, wait: true });
+      if (created || !isTerminal(state)) {
+        const ours = { spec, createdAt: created ? createdAt : 0 };
+        return { created, ended: waiting.ended.then((ended) => this.#read(spec.pool, spec.id, ended, ours)), end: waiting.end };
+      }
+    } catch (error) {
       waiting.end();
+      throw error;
     }
+    waiting.end();
+    return { created: false, ended: this.get(spec.pool, spec.id), end: waiting.end };
   }
 
   /** Resolves with the job as it is when it ended, or when `signal` aborts first. Rejects with `not_found`. */
   async wait(pool: string, id: string, signal: AbortSignal): Promise<JobRecord> {
+    const { ended, end } = await this.watch(pool, id, signal);
+    try {
+      return await ended;
+    } finally {
+      end();
+    }
+  }
+
+  /** The same in two steps: resolves when it is known that the job is there. */
+  async watch(pool: string, id: string, signal?: AbortSignal): Promise<Watched> {
     const { store, waiters } = this.#options;
     // Asked first: a call for a job that is not there must not make a pool.
     const [there] = await store.readJobs(pool, [id], { bodies: false });
@@ -62,11 +95,14 @@ export class Jobs {
     try {
       const [state] = await store.jobs.watch(pool, [id]);
       if (state === undefined) throw notFound(pool, id);
-      if (isTerminal(state)) return await this.get(pool, id);
-      return await this.#read(pool, id, await waiting.ended, undefined);
-    } finally {
+      if (!isTerminal(state))
+        return { created: false, ended: waiting.ended.then((ended) => this.#read(pool, id, ended, undefined)), end: waiting.end };
+    } catch (error) {
       waiting.end();
+      throw error;
     }
+    waiting.end();
+    return { created: false, ended: this.get(pool, id), end: waiting.end };
   }
 
   async get(pool: string, id: string): Promise<JobRecord> {

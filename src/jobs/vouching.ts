@@ -8,7 +8,7 @@ export interface VouchingOptions {
   workers: WorkerScripts;
   matching: Matching;
   running: Running;
-  links: { all(): Iterable<Link> };
+  links: { all(): Iterable<Link>; get(pool: string, id: string): Link | undefined };
   clock: Clock;
   confirmMs: number;
   beatMs: number;
@@ -57,8 +57,18 @@ export class Vouching {
     this.#leaving = true;
     const pools = new Map<string, Vouch[]>();
     for (const { ref } of this.#options.links.all()) pools.set(ref.pool, []);
-    for (const attempt of this.#options.running.all()) pools.get(attempt.pool)?.push(leaseOf(attempt));
+    for (const attempt of this.#options.running.all()) if (!this.#onItsWay(attempt)) pools.get(attempt.pool)?.push(leaseOf(attempt));
     await Promise.all([...pools].map(([pool, vouches]) => this.#say(pool, vouches)));
+  }
+
+  /**
+   * Written to an attached worker's stream a moment ago: it may say Hello elsewhere without having read it. Not confirmed, it is sent again
+   * there under its fence; confirmed, it would count as lost.
+   */
+  #onItsWay({ pool, worker, since, phase }: Attempt): boolean {
+    const { clock, links, confirmMs } = this.#options;
+    if (phase !== 'accepted' || clock.monotonic() - since >= confirmMs) return false;
+    return links.get(pool, worker)?.contract === 'ATTACHED';
   }
 
   #due(): Map<string, Vouch[]> {

@@ -1,7 +1,9 @@
 import type { Config } from '../config.js';
 import type { Clock, Random } from '../domain/clock.js';
+import type { Verdict } from '../domain/job.js';
 import type { DialTarget, LeaseRef, LinkEvents } from '../domain/link.js';
 import { Adopter } from '../fleet/adopter.js';
+import { Attacher } from '../fleet/attacher.js';
 import { SelfJudgement } from '../fleet/judgement.js';
 import { FleetLinks } from '../fleet/links.js';
 import type { CheckQueue } from '../fleet/ports.js';
@@ -34,6 +36,9 @@ export interface CoreOptions {
   onError: (error: unknown) => void;
 }
 
+/** Attached links turn over in band before their connection is told to go. */
+const TURN_OVER = 0.8;
+
 /** Jobs and fleet of one replica, wired together; no server, no BullMQ. */
 export function createCore({ config, store, clock, random, checks, stopping, onError }: CoreOptions) {
   const running = new Running();
@@ -60,6 +65,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
       if (!(stopping() && delivery.kind === 'unknown')) dispatcher.delivered(lease, ref, delivery);
     },
     heard: () => undefined,
+    closed: (link, reason) => void attacher.detached(link, reason),
   };
   const links = new FleetLinks({ table: new LinkTable(config.MAX_LINKS), dialer, events, running });
 
@@ -71,7 +77,19 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     onError,
   });
   const batches = { batchMax: config.BATCH_MAX, batchBytes: config.BATCH_BYTES, maxQueue: config.BATCH_QUEUE };
-  const finisher = new Finisher({ jobs: store.jobs, matching, running, waiters, clock, random, ...batches, claims: () => !stopping(), onError });
+  const onSettled = ({ pool, worker, jobId, fence }: LeaseRef, verdict: Verdict) => links.get(pool, worker)?.settled?.(jobId, fence, verdict);
+  const finisher = new Finisher({
+    jobs: store.jobs,
+    matching,
+    running,
+    waiters,
+    clock,
+    random,
+    ...batches,
+    claims: () => !stopping(),
+    onSettled,
+    onError,
+  });
   const ofWorker = (lease: LeaseRef) => links.get(lease.pool, lease.worker);
   const dispatcher = new Dispatcher({
     jobs: store.jobs,
@@ -104,6 +122,10 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     timeoutMs: config.PING_TIMEOUT_MS,
     misses: config.PING_MISSES,
     concurrency: config.PROBE_CONCURRENCY,
+    onMute: (link) => {
+      link.close();
+      void attacher.detached(link, 'silent');
+    },
     rejoin: (lease) => {
       running.remove(lease);
       dispatcher.ask({ ...lease, link: '' });
@@ -113,7 +135,16 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
   const common = { store, matching, links, clock, probeOnce: probe };
   const adopter = new Adopter({ ...common, running, checks, judgement, timeoutMs: config.PING_TIMEOUT_MS, onError });
   const registrar = new Registrar({ ...common, policy, pingTimeoutMs: config.PING_TIMEOUT_MS, maxLinks: config.MAX_LINKS });
-  const manager = new WorkerManager({ store, matching, finisher, registrar, prober, adopter, links });
+  const attacher = new Attacher({
+    ...common,
+    running,
+    random,
+    maxLinks: config.MAX_LINKS,
+    turnOverMs: TURN_OVER * config.CONNECTION_AGE_MS,
+    reattachMs: config.REATTACH_GRACE_MS,
+    onError,
+  });
+  const manager = new WorkerManager({ store, matching, finisher, registrar, prober, adopter, attacher, links });
 
   const vouching = new Vouching({
     workers: store.workers,
@@ -142,7 +173,22 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
   });
   const submitter = new Submitter({ jobs: store.jobs, matching, enter: (pool) => store.enter(pool), maxWaiting: config.MAX_WAITING, ...batches });
   const jobs = new Jobs({ store, matching, submitter, waiters });
-  return { manager, jobs, queries: new FleetQueries(store), matching, dispatcher, finisher, waiters, links, vouching, ticker, judgement };
+  return {
+    manager,
+    jobs,
+    queries: new FleetQueries(store),
+    matching,
+    dispatcher,
+    finisher,
+    waiters,
+    submitter,
+    links,
+    events,
+    attacher,
+    vouching,
+    ticker,
+    judgement,
+  };
 }
 
 export type Core = ReturnType<typeof createCore>;

@@ -3,11 +3,8 @@ import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { unavailable } from '../domain/errors.js';
 import { Loop } from '../domain/loop.js';
-import { AdminService } from '../grpc/admin-service.js';
 import { HealthService, HealthState } from '../grpc/health-service.js';
-import { JobService } from '../grpc/job-service.js';
-import { type GrpcServer, listen, newLegacyServer, newServer, type Services, stopServer } from '../grpc/server.js';
-import { createUnary } from '../grpc/unary.js';
+import { type GrpcServer, listen, newLegacyServer, newServer, stopServer } from '../grpc/server.js';
 import { HealthSchedule } from '../health/schedule.js';
 import { Sweeper } from '../health/sweeper.js';
 import { Probes } from '../http/probes.js';
@@ -17,6 +14,7 @@ import { Store } from '../store/store.js';
 import { type Core, createCore } from './core.js';
 import { scriptLimits } from './limits.js';
 import { errorLog, type Logger } from './log.js';
+import { createServices } from './services.js';
 
 export interface ReplicaOptions {
   config: Config;
@@ -31,7 +29,8 @@ export interface ReplicaOptions {
 type Mode = 'created' | 'starting' | 'serving' | 'stopping' | 'stopped';
 
 const HEALTH_CONCURRENCY = 4;
-const ENVELOPE_BYTES = 64 * 1024;
+/** Every so many announcements a crowded replica asks some of its attached workers to move. */
+const LEVEL_ANNOUNCES = 5;
 /** Waits are answered so long before the grace ends, so that nobody is cut off. */
 const WAITS_END_MS = 500;
 const SERVED = ['', 'muster.v1.WorkerService', 'muster.v1.JobService', 'muster.v1.AdminService', 'worker.WorkerService'];
@@ -49,12 +48,16 @@ export class Replica {
   readonly #healthService = new HealthService(this.#health, { maxWatchers: 1000 });
   readonly #probes: Probes | undefined;
   readonly #loops: Loop[];
+  readonly #onError: (error: unknown) => void;
   readonly #giveUp = new AbortController();
   readonly #waitsOver = new AbortController();
   readonly #servers: GrpcServer[] = [];
   #mode: Mode = 'created';
   #grpcPort = 0;
   #startedAt = 0;
+  #announced = 0;
+  #announcedAt = 0;
+  #sentAway = false;
 
   constructor(options: ReplicaOptions) {
     const { config, clock, ids, random } = options;
@@ -62,6 +65,7 @@ export class Replica {
     this.id = ids.replicaId(hostname());
     this.log = options.log(this.id);
     const onError = errorLog(this.log, clock);
+    this.#onError = onError;
     this.#store = new Store({
       url: config.REDIS_URL,
       timeoutMs: config.REDIS_TIMEOUT_MS,
@@ -106,7 +110,18 @@ export class Replica {
       AbortSignal.any([signal, this.#giveUp.signal]),
     );
     this.#core.judgement.start();
-    const services = this.#services();
+    const services = createServices({
+      config,
+      core: this.#core,
+      clock,
+      ids: this.#options.ids,
+      log: this.log,
+      replica: this.id,
+      health: this.#healthService,
+      waitsOver: this.#waitsOver.signal,
+      stopping: this.#giveUp.signal,
+      onError: this.#onError,
+    });
     const server = newServer(this.#core.manager, services);
     this.#servers.push(server);
     this.#grpcPort = await listen(server, config.GRPC_ADDR);
@@ -145,6 +160,7 @@ export class Replica {
       await this.#announce().catch(() => undefined);
       await clock.sleep(config.STOP_LEAD_MS);
       await Promise.all([this.#core.ticker.stop(), this.#sweeper.stop(), this.#schedule.stop()]);
+      this.#core.attacher.sendAway('draining');
       await this.#core.vouching.leave();
       const endsAt = clock.monotonic() + config.STOP_GRACE_MS;
       this.#healthService.close();
@@ -192,48 +208,6 @@ export class Replica {
     return true;
   }
 
-  #services(): Services {
-    const { config, clock, ids } = this.#options;
-    const onInternal = (error: Error, method: string) => this.log.error({ err: error, method }, 'a call failed inside');
-    const unary = createUnary({ clock, onInternal });
-    const { manager, jobs, queries } = this.#core;
-    const limits = {
-      maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
-      defaultRunTimeoutMs: config.DEFAULT_RUN_TIMEOUT_MS,
-      defaultMaxAttempts: config.DEFAULT_MAX_ATTEMPTS,
-      backoffMs: config.BACKOFF_MS,
-      maxBackoffMs: config.BACKOFF_MAX_MS,
-      retentionMs: config.RETENTION_MS,
-    };
-    const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
-    return {
-      jobs: new JobService({
-        jobs,
-        unary,
-        limits,
-        clock,
-        ids,
-        stopping: this.#waitsOver.signal,
-        onError: (error) => onInternal(error as Error, 'BatchSubmitJobs'),
-      }),
-      admin: new AdminService({ manager, queries, jobs, unary, clock, stopping: this.#giveUp.signal, maxWatchers: 100 }),
-      health: this.#healthService,
-      workers: {
-        unary,
-        limits: { maxSlots: config.MAX_SLOTS, legacyPool: config.LEGACY_POOL, maxResultBytes: config.MAX_RESULT_BYTES },
-        pingIntervalMs: config.HEALTH_INTERVAL_MS,
-      },
-      limits: {
-        // A batch of submissions, or of results, in one message.
-        maxReceiveBytes: 16 * largest + ENVELOPE_BYTES,
-        maxSendBytes: 2 * largest + 16 * ENVELOPE_BYTES,
-        maxStreams: config.MAX_STREAMS,
-        connectionAgeMs: config.CONNECTION_AGE_MS,
-        connectionGraceMs: config.CONNECTION_AGE_MS,
-      },
-    };
-  }
-
   #hint(hint: Hint): void {
     const { dispatcher, waiters } = this.#core;
     if (hint.kind === 'sweep') this.#sweeper.hinted();
@@ -249,7 +223,9 @@ export class Replica {
   }
 
   async #eachSecond(): Promise<void> {
-    const { vouching, matching, links, waiters, judgement } = this.#core;
+    const { vouching, matching, links, waiters, judgement, attacher } = this.#core;
+    attacher.renewOld();
+    this.#sendAwayWithoutRedis();
     judgement.turn();
     links.sweepRetired();
     waiters.lookAtStale();
@@ -259,10 +235,26 @@ export class Replica {
   }
 
   async #announce(): Promise<void> {
-    const { config, version } = this.#options;
+    const { config, version, clock } = this.#options;
     const address = config.REPLICA_ADDR || `${hostname()}:${this.#grpcPort}`;
     const record = { id: this.id, address, version, links: this.#core.links.size, startedAt: this.#startedAt, draining: this.#stopping };
     await this.#store.writeReplica(record, 3 * config.HOME_BEAT_MS);
+    this.#announcedAt = clock.monotonic();
+    if (++this.#announced % LEVEL_ANNOUNCES === 0 && this.#mode === 'serving') await this.#levelOut();
+  }
+
+  async #levelOut(): Promise<void> {
+    const others = (await this.#store.readReplicas()).filter(({ id, draining }) => id !== this.id && !draining);
+    const moved = this.#core.attacher.levelOut(others.map(({ links }) => links));
+    if (moved > 0) this.log.info({ moved }, 'asked workers to move to replicas with fewer');
+  }
+
+  /** A replica that Redis does not answer is no home: its attached workers may find a better one. Said once an outage. */
+  #sendAwayWithoutRedis(): void {
+    const { config, clock } = this.#options;
+    const silent = clock.monotonic() - this.#announcedAt > config.HOME_TTL_MS;
+    if (silent && !this.#sentAway) this.#core.attacher.sendAway('no_redis');
+    this.#sentAway = silent;
   }
 }
 

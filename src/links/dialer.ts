@@ -44,7 +44,7 @@ export class GrpcDialer implements Dialer {
   }
 }
 
-const NO_EVENTS: LinkEvents = { delivered: () => undefined, heard: () => undefined };
+const NO_EVENTS: LinkEvents = { delivered: () => undefined, heard: () => undefined, closed: () => undefined };
 
 /**
  * Dials, probes and closes: the test of a worker over a connection that nobody used before. Rejects with ProbeFailed.

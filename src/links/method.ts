@@ -1,4 +1,5 @@
 import { Metadata } from '@grpc/grpc-js';
+import { attemptHeaders } from '../domain/headers.js';
 import type { Assignment } from '../domain/job.js';
 import type { ProbeAnswer } from '../domain/link.js';
 import {
@@ -26,24 +27,8 @@ export const method: Speech = {
   },
 };
 
-const HEADER_NAME = /^[0-9a-z_.-]{1,128}$/;
-const HEADER_VALUE = /^[\x20-\x7e]*$/;
-/** What HTTP/2, gRPC and we ourselves say in headers is not for jobs to say; "-bin" names carry base64, which a text is not. */
-const RESERVED =
-  /^(grpc-|muster-)|-bin$|^(connection|content-length|content-type|host|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|user-agent)$/;
-
-/**
- * A job's metadata as request headers, as far as headers can carry it, and which attempt of which job this is, so that a plain server
- * can tell a repeated call.
- */
-function headersOf({ metadata, jobId, fence, attempt }: Assignment): Metadata {
+function headersOf(assignment: Assignment): Metadata {
   const headers = new Metadata();
-  for (const [key, value] of Object.entries(metadata)) {
-    const name = key.toLowerCase();
-    if (HEADER_NAME.test(name) && !RESERVED.test(name) && HEADER_VALUE.test(value)) headers.set(name, value);
-  }
-  headers.set('muster-job-id', jobId);
-  headers.set('muster-fence', fence);
-  headers.set('muster-attempt', String(attempt));
+  for (const [name, value] of attemptHeaders(assignment)) headers.set(name, value);
   return headers;
 }

@@ -1,4 +1,5 @@
 import { Client, type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type Answer, answered, broken, isGrpc, unsent } from '../domain/answer.js';
 import type { Clock } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import { Code } from '../domain/job.js';
@@ -31,21 +32,7 @@ export interface WireRequest {
   metadata?: Metadata;
 }
 
-/** What a call came to, before anyone reads a meaning into it. */
-export interface Answer {
-  code: number;
-  details: string;
-  /** The response message; set when code is OK. */
-  bytes?: Buffer;
-  /** Did a stream for it ever exist? `sent` in every case of doubt. The others mean that the worker cannot have seen it. */
-  reach: 'sent' | 'refused' | 'silent';
-  /** The status came from the worker, not from our own gRPC stack. */
-  spoke: boolean;
-  /** The worker had begun to answer (initial metadata came). */
-  headers: boolean;
-  /** That one stream was refused on a connection that lives on, which HTTP/2 allows only before any processing. */
-  refusedStream: boolean;
-}
+export type { Answer };
 
 export interface WireCall {
   cancel(): void;
@@ -188,7 +175,7 @@ export class Wire {
         );
         stop.act = () => call.cancel();
         call.on('metadata', (metadata) => {
-          headers = isGrpc(metadata);
+          headers = isGrpc(contentType(metadata));
         });
         if (stop.wanted) call.cancel();
       } catch (thrown) {
@@ -206,14 +193,7 @@ export class Wire {
       return unsent(code, details, !stuck && saidNo(details) ? 'refused' : 'silent');
     }
     const alive = client.getChannel().getConnectivityState(false) === connectivityState.READY;
-    return {
-      code,
-      details,
-      reach: 'sent',
-      spoke: isGrpc(error.metadata) || (headers && !madeHere(code, details)),
-      headers,
-      refusedStream: alive && details === 'Stream refused by server' && !isGrpc(error.metadata),
-    };
+    return broken({ code, details, contentType: contentType(error.metadata), headers, alive });
   }
 
   /** Gives up a client that does not become READY, so that the calls that wait in it end and the next one dials anew. */
@@ -228,6 +208,10 @@ export class Wire {
   }
 }
 
+function contentType(metadata: Metadata | undefined): string {
+  return String(metadata?.get('content-type')[0] ?? '');
+}
+
 /** grpc-js takes the caller's stack at each call, 2 to 5 % of what a job costs this process. Nobody reads it here. */
 function untraced<T>(make: () => T): T {
   const { stackTraceLimit } = Error;
@@ -237,23 +221,4 @@ function untraced<T>(make: () => T): T {
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }
-}
-
-function answered(bytes: Buffer | undefined): Answer {
-  return { code: Code.OK, details: '', bytes: bytes ?? Buffer.alloc(0), reach: 'sent', spoke: true, headers: true, refusedStream: false };
-}
-
-function unsent(code: number, details: string, reach: 'refused' | 'silent'): Answer {
-  return { code, details, reach, spoke: false, headers: false, refusedStream: false };
-}
-
-/** A status that came in one frame with the response headers carries their content type; one that grpc-js made carries nothing. */
-function isGrpc(metadata: Metadata): boolean {
-  return String(metadata.get('content-type')[0] ?? '').startsWith('application/grpc');
-}
-
-/** After the headers came, trailers and local breaks look alike but for these. In doubt it was made here: no sign of life. */
-function madeHere(code: number, details: string): boolean {
-  if (code === Code.UNAVAILABLE || code === Code.DEADLINE_EXCEEDED || code === Code.CANCELLED) return true;
-  return /^(Received RST_STREAM|Bandwidth exhausted|Protocol not secure)/.test(details);
 }

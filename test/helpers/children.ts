@@ -57,7 +57,9 @@ export class Child {
       }
       return this.#exit && { entry: undefined };
     };
-    const { entry } = await until(look, { timeoutMs, what: `${this.name} to say "${msg}"` });
+    const { entry } = await until(look, { timeoutMs, what: `${this.name} to say "${msg}"` }).catch((error: Error) => {
+      throw new Error(`${error.message}; it said:\n${this.tail()}`, { cause: error });
+    });
     if (!entry) throw new Error(`${this.name} ended (${JSON.stringify(this.#exit)}) before it said "${msg}"; it said:\n${this.tail()}`);
     return entry;
   }
@@ -68,7 +70,9 @@ export class Child {
 
   /** Its exit code once it ended, or the name of the signal. */
   async ended(timeoutMs = 30_000): Promise<number | string> {
-    const exit = await until(() => this.#exit, { timeoutMs, what: `${this.name} to end; it said:\n${this.tail()}` });
+    const exit = await until(() => this.#exit, { timeoutMs, what: `${this.name} to end` }).catch((error: Error) => {
+      throw new Error(`${error.message}; it said:\n${this.tail()}`, { cause: error });
+    });
     return exit.code ?? exit.signal ?? 'unknown';
   }
 

@@ -68,13 +68,16 @@ describe('a RUNNER link', () => {
     expect(await events.delivery()).toEqual({ kind: 'accepted' });
   });
 
-  it("delivers the worker's own failure", async () => {
+  it("delivers the worker's own failure, and when it wants to be tried again", async () => {
     const failure = { code: Code.ABORTED, message: 'no', reason: 'disk_full', retryable: true, details: Buffer.from('d') };
     const { link, events } = await start({
-      [EXECUTE]: answer({ $case: 'result', value: { jobId: 'j1', fence: job.fence, outcome: { $case: 'failure', value: failure } } }),
+      [EXECUTE]: answer({
+        $case: 'result',
+        value: { jobId: 'j1', fence: job.fence, outcome: { $case: 'failure', value: { ...failure, retryDelay: { seconds: '2', nanos: 1 } } } },
+      }),
     });
     link.assign(job);
-    expect(await events.delivery()).toEqual({ kind: 'result', outcome: { ok: false, failure } });
+    expect(await events.delivery()).toEqual({ kind: 'result', outcome: { ok: false, failure, retryAfterMs: 2_001 } });
   });
 
   it('probes what it holds', async () => {

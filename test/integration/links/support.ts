@@ -82,6 +82,11 @@ export class Recorder implements LinkEvents {
     this.heardCount++;
   }
 
+  /** Only links that a worker opened end by themselves. */
+  closed(): void {
+    throw new Error('a dialed link ended by itself');
+  }
+
   /** The nth delivery, once it is there. */
   async delivery(nth = 1): Promise<Delivery> {
     await until(() => this.deliveries.length >= nth, { what: `delivery ${nth}` });

@@ -162,7 +162,7 @@ describe('jobs', () => {
   });
 
   test('a message above the limit of the server is RESOURCE_EXHAUSTED, and the connection lives on', async () => {
-    const error = await refusal(submitting({ pool: 'big', payload: Buffer.alloc(1_000_000) }));
+    const error = await refusal(submitting({ pool: 'big', payload: Buffer.alloc(16_000_000) }));
     expect(error.codeName).toBe('RESOURCE_EXHAUSTED');
     expect(await submitting({ pool: 'big', id: 'small' })).toMatchObject({ created: true });
   });

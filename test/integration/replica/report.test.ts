@@ -103,7 +103,7 @@ test('its progress is kept with the job, and handed to the next attempt', async 
   // An empty one is no news.
   await report(a, [], [first]);
   expect((await getJob(a.api, pool, 'j')).progress.toString()).toBe('half');
-  const failure = { code: 2, message: 'tripped', reason: 'tripped', retryable: true, details: text('d') };
+  const failure = { code: 2, message: 'tripped', reason: 'tripped', retryable: true, details: text('d'), retryDelay: undefined };
   worker.held = [];
   expect(verdicts(await report(b, [{ ...first, outcome: { $case: 'failure', value: failure } }]))).toEqual(['VERDICT_ACCEPTED']);
   const second = await assigned(2);

@@ -37,15 +37,12 @@ const ERROR_LEVEL = 50;
 const open: Running[] = [];
 
 /**
- * `settings`: names of the configuration without prefix. All times are a tenth of the real ones, but that a worker gets 0.9 s to answer:
- * the tests' machine is a busy one.
+ * `settings`: names of the configuration without prefix. All times are a tenth of the real ones, but that a worker gets 0.9 s to answer and
+ * a delivery 2.5 s: the tests' machine is a busy one.
  */
 export async function startReplica(redisUrl: string, settings: Partial<Record<keyof Config, unknown>> = {}): Promise<Running> {
-  const config = readConfig(
-    {},
-    { REDIS_URL: redisUrl, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '127.0.0.1:0', INSECURE: true, TIME_SCALE: 0.1, PING_TIMEOUT_MS: 9_000, ...settings },
-  );
-  return startWith(config);
+  const here = { REDIS_URL: redisUrl, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '127.0.0.1:0', INSECURE: true };
+  return startWith(readConfig({}, { ...here, TIME_SCALE: 0.1, PING_TIMEOUT_MS: 9_000, DELIVERY_MS: 25_000, ...settings }));
 }
 
 export async function startWith(config: Config): Promise<Running> {

@@ -213,7 +213,10 @@ describe('toOutcome', () => {
     return toOutcome(result, { maxResultBytes: 4 }, 'results[2]');
   };
   const failed = (part: Partial<ProtoFailure>) =>
-    convertResult({ $case: 'failure', value: { code: 0, message: '', reason: '', retryable: false, details: Buffer.alloc(0), ...part } });
+    convertResult({
+      $case: 'failure',
+      value: { code: 0, message: '', reason: '', retryable: false, details: Buffer.alloc(0), retryDelay: undefined, ...part },
+    });
 
   it('takes an output, an empty one too, and refuses one that is too long or missing', () => {
     expect(convertResult({ $case: 'output', value: Buffer.from('abcd') })).toEqual({ ok: true, output: Buffer.from('abcd') });
@@ -241,8 +244,19 @@ describe('toOutcome', () => {
     expect(failed({ code: 3, reason: '😀'.repeat(100) })).toMatchObject({ failure: { reason: '_'.repeat(64) } });
   });
 
+  it("takes a worker's delay in whole ms, brought within 0 and 366 days", () => {
+    const asked = (seconds: string, nanos = 0) => failed({ code: 3, retryDelay: { seconds, nanos } });
+    expect(asked('1', 500_000_001)).toMatchObject({ retryAfterMs: 1_501 });
+    expect(asked('0')).toMatchObject({ retryAfterMs: 0 });
+    expect(asked('-5')).toMatchObject({ retryAfterMs: 0 });
+    expect(asked('99999999999')).toMatchObject({ retryAfterMs: 366 * 86_400_000 });
+    expect(failed({ code: 3 })).toMatchObject({ retryAfterMs: undefined });
+  });
+
   it('refuses details that are too long', () => {
     expect(refusal(() => failed({ code: 3, details: Buffer.alloc(4097) })).field).toBe('results[2].failure.details');
-    expect(toFailure({ code: 3, message: '', reason: '', retryable: true, details: Buffer.alloc(0) })).toMatchObject({ retryable: true });
+    expect(toFailure({ code: 3, message: '', reason: '', retryable: true, details: Buffer.alloc(0), retryDelay: undefined })).toMatchObject({
+      retryable: true,
+    });
   });
 });

@@ -8,7 +8,7 @@ const dialer = new GrpcDialer({ clock: systemClock, maxResultBytes: 1, maxPayloa
 
 /** A real link; it does not connect unless it is used. */
 function linkOf(id: string, link = '1', pool = 'p', boot = 'b'): Link {
-  const events = { delivered: () => undefined, heard: () => undefined };
+  const events = { delivered: () => undefined, heard: () => undefined, closed: () => undefined };
   return dialer.dial({ ref: { pool, id, boot, link }, address: { ip: '127.0.0.1', port: 9 }, contract: 'RUNNER', slots: 1 }, events);
 }
 

@@ -1,0 +1,191 @@
+import type { Clock, Random } from '../domain/clock.js';
+import { MusterError } from '../domain/errors.js';
+import type { Link } from '../domain/link.js';
+import type { AttachedInfo, WorkerRef } from '../domain/worker.js';
+import type { Matching } from '../jobs/matching.js';
+import type { Running } from '../jobs/running.js';
+import type { LeaseName } from '../store/scripts/workers.js';
+import type { Store } from '../store/store.js';
+import type { FleetLinks } from './links.js';
+
+export interface AttacherOptions {
+  store: Store;
+  matching: Matching;
+  running: Running;
+  links: FleetLinks;
+  clock: Clock;
+  random: Random;
+  maxLinks: number;
+  /** A stream is asked to renew itself when it is so old, less a random part. */
+  turnOverMs: number;
+  /** How long a worker may take to come back over another stream. */
+  reattachMs: number;
+  onError: (error: unknown) => void;
+}
+
+export interface HeldByWorker extends LeaseName {
+  /** Only its result is outstanding. */
+  done: boolean;
+}
+
+/** More than that times the mean number of links is too many. */
+const CROWDED = 1.2;
+/** Links that one round of levelling out asks to move, at the most. */
+const MOVED_AT_ONCE = 200;
+const TURN_JITTER = 0.2;
+
+/** Workers that open streams to this replica: their coming, going, and moving on. */
+export class Attacher {
+  readonly #options: AttacherOptions;
+  /** Link → monotonic ms from which on it is to be renewed. */
+  readonly #renewAt = new Map<Link, number>();
+
+  constructor(options: AttacherOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Puts the worker on the roll with this replica as its home. `open` makes the link under its epoch, and is told what it must stop, before
+   * any assignment goes out. Rejects with MusterError (see WorkerService.Attach).
+   */
+  async attach(info: AttachedInfo, held: readonly HeldByWorker[], open: (ref: WorkerRef, abandon: LeaseName[]) => Link): Promise<Link> {
+    const { store, matching, links, maxLinks } = this.#options;
+    const { pool, id, boot } = info;
+    if (links.size >= maxLinks && !links.get(pool, id)) {
+      throw new MusterError(
+        'resource_exhausted',
+        'TOO_MANY_LINKS',
+        `this replica holds as many links as it may (${maxLinks}): attach again, another may take it`,
+        {
+          retryAfterMs: 1000,
+        },
+      );
+    }
+    await store.enter(pool);
+    const opened: Link[] = [];
+    const attached = await matching.call(pool, async () => {
+      const matched = await store.workers.attach(info, held);
+      if (matched.reply.kind === 'ok') {
+        const { link: epoch, kept, abandon } = matched.reply;
+        const link = open({ pool, id, boot, link: epoch }, abandon);
+        links.install(link);
+        this.#forget(link.ref, kept);
+        this.#keep(link, kept);
+        opened.push(link);
+      }
+      return matched;
+    });
+    const [link] = opened;
+    if (attached.kind === 'ok' && link) return link;
+    throw refusal(info, attached);
+  }
+
+  /** The stream of that link is gone: the worker has a while to come back. */
+  async detached(link: Link, reason: string): Promise<void> {
+    const { store, matching, links, onError } = this.#options;
+    this.#renewAt.delete(link);
+    links.release(link.ref);
+    try {
+      await matching.call(link.ref.pool, () => store.workers.detach(link.ref, reason.slice(0, 60)));
+    } catch (error) {
+      // Its home lives and has no link to it: found when a job is for it, or by the search for orphans once this home is gone.
+      onError(error);
+      await this.#detachLater(link, reason);
+    }
+  }
+
+  /** Links that grew old are asked to renew themselves. Called on a timer. */
+  renewOld(): void {
+    const now = this.#options.clock.monotonic();
+    for (const [link, at] of this.#renewAt) {
+      if (now < at) continue;
+      this.#renewAt.set(link, now + this.#options.turnOverMs);
+      link.reattach?.('age', this.#options.reattachMs);
+    }
+  }
+
+  /** Some of this replica's attached links are asked to move when it has many more than the others. `others`: their numbers of links. */
+  levelOut(others: readonly number[]): number {
+    const { links, reattachMs } = this.#options;
+    const mean = (links.size + others.reduce((sum, n) => sum + n, 0)) / (others.length + 1);
+    if (others.length === 0 || links.size <= Math.max(mean * CROWDED, mean + 1)) return 0;
+    const movable = [...links.all()].filter(({ contract }) => contract === 'ATTACHED');
+    const moved = movable.slice(0, Math.min(MOVED_AT_ONCE, Math.ceil(links.size - mean)));
+    for (const link of moved) link.reattach?.('balance', reattachMs);
+    return moved.length;
+  }
+
+  /** Every attached worker is asked to come back elsewhere. */
+  sendAway(reason: string): void {
+    for (const link of this.#options.links.all()) link.reattach?.(reason, this.#options.reattachMs);
+  }
+
+  /** Sent over its former stream to this very replica, and not arrived: the script sends them again or has given them up. */
+  #forget({ pool, id }: WorkerRef, kept: LeaseName[]): void {
+    const { running } = this.#options;
+    const has = new Set(kept.map(({ jobId, fence }) => `${jobId} ${fence}`));
+    for (const attempt of running.ofWorker(pool, id)) {
+      if (attempt.phase !== 'finishing' && !has.has(`${attempt.jobId} ${attempt.fence}`)) running.remove(attempt);
+    }
+  }
+
+  /** What the worker brought along goes on, and this replica vouches for it from now on. */
+  #keep(link: Link, kept: LeaseName[]): void {
+    const { running, clock, random, turnOverMs } = this.#options;
+    const now = clock.monotonic();
+    this.#renewAt.set(link, now + turnOverMs * (1 - TURN_JITTER * random()));
+    const { pool, id, boot, link: epoch } = link.ref;
+    for (const { jobId, fence } of kept) {
+      const lease = { pool, worker: id, jobId, fence };
+      if (!running.get(lease)) running.add({ ...lease, boot, link: epoch, phase: 'accepted', since: now, vouchedAt: now });
+    }
+  }
+
+  async #detachLater(link: Link, reason: string): Promise<void> {
+    const { store, matching, clock, reattachMs, onError } = this.#options;
+    for (let tries = 0; tries < DETACH_TRIES; tries++) {
+      await clock.sleep(reattachMs / DETACH_TRIES);
+      try {
+        await matching.call(link.ref.pool, () => store.workers.detach(link.ref, reason.slice(0, 60)));
+        return;
+      } catch (error) {
+        onError(error);
+      }
+    }
+  }
+}
+
+const DETACH_TRIES = 10;
+
+function refusal({ pool, id }: AttachedInfo, attached: { kind: string; family?: string; home?: string }): MusterError {
+  switch (attached.kind) {
+    case 'superseded':
+      return new MusterError(
+        'failed_precondition',
+        'SUPERSEDED',
+        `hello.worker.boot: a newer life of worker ${id} is registered: start with a new boot`,
+        {
+          field: 'hello.worker.boot',
+        },
+      );
+    case 'exists':
+      return new MusterError(
+        'already_exists',
+        'WORKER_EXISTS',
+        `hello.worker.id: another life of worker ${id} is attached: stop it first, or use another id`,
+        {
+          field: 'hello.worker.id',
+          retryAfterMs: 2000,
+        },
+      );
+    default:
+      return new MusterError(
+        'failed_precondition',
+        'WRONG_FAMILY',
+        `hello.worker.pool: the workers and jobs of pool ${pool} are ${attached.family}: use another pool`,
+        {
+          field: 'hello.worker.pool',
+        },
+      );
+  }
+}

@@ -1,0 +1,191 @@
+import type { handleBidiStreamingCall } from '@grpc/grpc-js';
+import { invalid, MusterError, toError } from '../domain/errors.js';
+import { Code, type Outcome } from '../domain/job.js';
+import type { LinkEvents } from '../domain/link.js';
+import { checkId } from '../domain/names.js';
+import type { WorkerManager } from '../fleet/worker-manager.js';
+import { AttachedLink, type AttachedOptions } from '../links/attached.js';
+import { type AttachCall, GrpcAttachedStream } from './attach-stream.js';
+import { toOutcome } from './convert-job.js';
+import { toAttachedInfo, type WorkerLimits } from './convert-worker.js';
+import type { Held, Result } from './generated/muster/v1/common.js';
+import type { AttachRequest, AttachResponse, Hello } from './generated/muster/v1/worker.js';
+import { durationMs, toDuration } from './time.js';
+
+export interface AttachServiceOptions {
+  manager: WorkerManager;
+  events: LinkEvents;
+  limits: WorkerLimits & { maxResultBytes: number };
+  link: AttachedOptions;
+  leaseMs: number;
+  beatMs: number;
+  maxFrameBytes: number;
+  onError: (error: unknown) => void;
+  /** A frame that nobody here knows, from a newer peer. */
+  onUnknownFrame: () => void;
+}
+
+const MAX_LIST = 64;
+const MAX_HELD = 4096;
+const MAX_PROGRESS_BYTES = 4096;
+
+/** WorkerService.Attach: one stream of one worker after another. */
+export function createAttach(options: AttachServiceOptions): handleBidiStreamingCall<AttachRequest, AttachResponse> {
+  return (call) => new Attachment(call, options).start();
+}
+
+/** opening (nothing heard) → attaching (Hello heard, Redis asked) → attached → over. */
+type Stage = 'opening' | 'attaching' | 'attached' | 'over';
+
+class Attachment {
+  readonly #call: AttachCall;
+  readonly #options: AttachServiceOptions;
+  readonly #stream: GrpcAttachedStream;
+  #stage: Stage = 'opening';
+  #link: AttachedLink | undefined;
+
+  constructor(call: AttachCall, options: AttachServiceOptions) {
+    this.#call = call;
+    this.#options = options;
+    this.#stream = new GrpcAttachedStream(call);
+  }
+
+  start(): void {
+    this.#call.on('data', (request: AttachRequest) => this.#take(request));
+    this.#call.on('end', () => this.#gone('ended by the worker'));
+    this.#call.on('error', (error: Error) => this.#gone(error.message));
+    this.#call.on('cancelled', () => this.#gone('broken off'));
+  }
+
+  /** A frame that is refused ends the stream: its worker is told why, and comes back. */
+  #take(request: AttachRequest): void {
+    if (this.#stage === 'over') return;
+    try {
+      this.#read(request);
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  #read({ frame }: AttachRequest): void {
+    if (frame === undefined) return this.#options.onUnknownFrame();
+    if (frame.$case === 'hello') {
+      if (this.#stage !== 'opening') throw invalid('hello', 'only the first frame is Hello: open another stream to attach again');
+      this.#stage = 'attaching';
+      void this.#attach(frame.value);
+      return;
+    }
+    const link = this.#link;
+    if (this.#stage !== 'attached' || !link) throw invalid(frame.$case, 'the first frame is Hello, and Welcome must have come before any other');
+    link.heard();
+    switch (frame.$case) {
+      case 'results':
+        return this.#results(link, frame.value.results);
+      case 'beat':
+        return this.#ask(this.#beat(link, frame.value.held));
+      case 'received':
+        return this.#ask(this.#received(link, frame.value.held));
+      case 'resize':
+        if (frame.value.slots > this.#options.limits.maxSlots) throw invalid('resize.slots', `must be at most ${this.#options.limits.maxSlots}`);
+        return this.#ask(this.#options.manager.resize(link.ref, frame.value.slots));
+      case 'goodbye': {
+        const { pool, id, boot } = link.ref;
+        return this.#ask(this.#options.manager.leave(pool, id, boot, durationMs(frame.value.drainTimeout, 'goodbye.drain_timeout', { zero: true })));
+      }
+      case 'pong':
+        return link.pong(Number(frame.value.nonce), bounded(frame.value.held, 'pong.held', MAX_HELD));
+    }
+  }
+
+  async #attach(hello: Hello): Promise<void> {
+    const { manager, limits, events, link: linkOptions, leaseMs, beatMs, maxFrameBytes } = this.#options;
+    try {
+      const worker = toAttachedInfo(hello.worker, limits);
+      const info = hello.paused ? { ...worker, slots: 0 } : worker;
+      const held = bounded(hello.held, 'hello.held', MAX_HELD).map(({ jobId, fence, done }) => ({ jobId, fence, done }));
+      await manager.attachWorker(info, held, (ref, abandon) => {
+        const link = new AttachedLink(ref, this.#stream, events, linkOptions);
+        this.#link = link;
+        this.#stream.welcome(
+          {
+            replica: manager.replica,
+            boot: ref.boot,
+            lease: toDuration(leaseMs),
+            beatInterval: toDuration(beatMs),
+            maxFrameBytes,
+            maxUnsettled: linkOptions.maxUnsettled,
+            capabilities: [],
+          },
+          abandon,
+        );
+        return link;
+      });
+      if (this.#stage === 'attaching') this.#stage = 'attached';
+      // It went while Redis was asked.
+      else this.#link?.gone('ended while it attached');
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  #results(link: AttachedLink, results: Result[]): void {
+    if (results.length > MAX_LIST) throw invalid('results', `must be at most ${MAX_LIST} a frame`);
+    results.forEach((result, i) => {
+      link.result(checkId(result.jobId, `results[${i}].job_id`), result.fence, this.#outcome(result, `results[${i}]`));
+    });
+  }
+
+  /** A result that is too large is the job's end: were the stream ended for it, the worker would bring it again and again. */
+  #outcome(result: Result, field: string): Outcome {
+    const { limits } = this.#options;
+    const size = result.outcome?.$case === 'output' ? result.outcome.value.length : 0;
+    if (size <= limits.maxResultBytes) return toOutcome(result, limits, field);
+    const message = `the result has ${size} bytes, MAX_RESULT_BYTES is ${limits.maxResultBytes}`;
+    return { ok: false, failure: { code: Code.RESOURCE_EXHAUSTED, message, reason: 'result_too_large', retryable: false, details: Buffer.alloc(0) } };
+  }
+
+  async #beat(link: AttachedLink, held: Held[]): Promise<void> {
+    const { pool, id, boot } = link.ref;
+    for (const [i, { progress }] of bounded(held, 'beat.held', MAX_HELD).entries()) {
+      if (progress.length > MAX_PROGRESS_BYTES) throw invalid(`beat.held[${i}].progress`, `must be at most ${MAX_PROGRESS_BYTES} bytes`);
+    }
+    const { revoked } = await this.#options.manager.report({ pool, worker: id, boot, results: [], held });
+    for (const { jobId, fence } of revoked) link.revoke(jobId, fence);
+  }
+
+  async #received(link: AttachedLink, held: Held[]): Promise<void> {
+    bounded(held, 'received.held', MAX_HELD);
+    await this.#options.manager.received(link.ref, held);
+  }
+
+  /** What the answer is waited for by nobody: the worker says it again with its next beat. */
+  #ask(asking: Promise<unknown>): void {
+    asking.catch((error: unknown) => {
+      if (error instanceof MusterError && error.code === 'invalid_argument') this.#refuse(error);
+      else this.#options.onError(error);
+    });
+  }
+
+  #refuse(thrown: unknown): void {
+    const { onError } = this.#options;
+    if (!(thrown instanceof MusterError)) onError(thrown);
+    const error = thrown instanceof MusterError ? thrown : new MusterError('internal', 'INTERNAL', toError(thrown).message);
+    const link = this.#link;
+    this.#stage = 'over';
+    this.#stream.end(error);
+    link?.gone(`refused: ${error.reason}`);
+  }
+
+  #gone(reason: string): void {
+    if (this.#stage === 'over') return;
+    const attached = this.#stage === 'attached';
+    this.#stage = 'over';
+    if (attached) this.#link?.gone(reason);
+    this.#stream.end();
+  }
+}
+
+function bounded<T>(list: T[], field: string, most: number): T[] {
+  if (list.length > most) throw invalid(field, `must be at most ${most}`);
+  return list;
+}

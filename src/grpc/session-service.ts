@@ -1,0 +1,250 @@
+import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js';
+import type { Clock, Ids } from '../domain/clock.js';
+import { invalid, MusterError, toError } from '../domain/errors.js';
+import { isTerminal } from '../domain/job.js';
+import { checkId, checkPool } from '../domain/names.js';
+import type { Jobs, Watched } from '../jobs/jobs.js';
+import { fromJobRecord, type JobLimits, toJobSpec } from './convert-job.js';
+import {
+  type Job,
+  type JobRef,
+  type JobSpec,
+  JobState,
+  type Opened,
+  type SessionRequest,
+  type SessionResponse,
+  type SubmitResult,
+} from './generated/muster/v1/job.js';
+import { Outbox } from './outbox.js';
+import { toStatus, wordsOf } from './status.js';
+
+export interface SessionServiceOptions {
+  jobs: Jobs;
+  limits: JobLimits;
+  clock: Clock;
+  ids: Ids;
+  /** So many jobs of one session may be under way. */
+  window: number;
+  /** Aborted when this replica stops: sessions are asked to open elsewhere. */
+  stopping: AbortSignal;
+  replica: string;
+  onError: (error: unknown) => void;
+  /** A frame that nobody here knows, from a newer peer. */
+  onUnknownFrame: () => void;
+}
+
+const MAX_LIST = 64;
+
+type SessionCall = ServerDuplexStream<SessionRequest, SessionResponse>;
+
+interface Frames {
+  opened: Opened;
+  accepted: SubmitResult;
+  outcomes: Job;
+  reopen: string;
+}
+
+function frameOf<Kind extends keyof Frames & string>(kind: Kind, items: Frames[Kind][]): SessionResponse {
+  return { frame: contentOf(kind, items) };
+}
+
+function contentOf(kind: keyof Frames & string, items: unknown[]): SessionResponse['frame'] {
+  switch (kind) {
+    case 'opened':
+      return { $case: kind, value: items[0] as Opened };
+    case 'accepted':
+      return { $case: kind, value: { results: items as SubmitResult[] } };
+    case 'outcomes':
+      return { $case: kind, value: { jobs: items as Job[] } };
+    case 'reopen':
+      return { $case: kind, value: { reason: items[0] as string } };
+  }
+}
+
+/** JobService.Session: one client's submissions and outcomes. */
+export function createSession(options: SessionServiceOptions): handleBidiStreamingCall<SessionRequest, SessionResponse> {
+  return (call) => new Session(call, options).start();
+}
+
+class Session {
+  readonly #call: SessionCall;
+  readonly #options: SessionServiceOptions;
+  readonly #outbox: Outbox<SessionResponse, Frames>;
+  /** Under way: submitted or awaited, and the outcome not acknowledged. */
+  readonly #underWay = new Set<string>();
+  /** Ends one wait each. A signal that thousands listen to would cost each of them a search. */
+  readonly #ends = new Set<() => void>();
+  readonly #over = new AbortController();
+  #open = false;
+
+  constructor(call: SessionCall, options: SessionServiceOptions) {
+    this.#call = call;
+    this.#options = options;
+    this.#outbox = new Outbox<SessionResponse, Frames>(call, frameOf);
+  }
+
+  start(): void {
+    this.#call.on('data', (request: SessionRequest) => {
+      try {
+        this.#read(request);
+      } catch (error) {
+        this.#end(error);
+      }
+    });
+    for (const event of ['end', 'error', 'cancelled']) this.#call.on(event, () => this.#end());
+    const reopen = () => this.#outbox.push('reopen', 'draining');
+    const { stopping } = this.#options;
+    if (stopping.aborted) reopen();
+    stopping.addEventListener('abort', reopen, { signal: this.#over.signal });
+  }
+
+  #read({ frame }: SessionRequest): void {
+    if (this.#over.signal.aborted) return;
+    if (frame === undefined) return this.#options.onUnknownFrame();
+    if (frame.$case === 'open') return this.#opened(frame.value.awaiting);
+    if (!this.#open) throw invalid(frame.$case, 'the first frame is Open');
+    switch (frame.$case) {
+      case 'submit':
+        if (frame.value.specs.length > MAX_LIST) throw invalid('submit.specs', `must be at most ${MAX_LIST} a frame`);
+        for (const [i, spec] of frame.value.specs.entries()) void this.#submit(spec, `submit.specs[${i}]`);
+        return;
+      case 'cancel':
+        for (const ref of refs(frame.value.jobs, 'cancel.jobs')) void this.#cancel(ref);
+        return;
+      case 'ack':
+        for (const ref of refs(frame.value.jobs, 'ack.jobs')) this.#underWay.delete(keyOf(ref));
+        return;
+    }
+  }
+
+  #opened(awaiting: JobRef[]): void {
+    const { window, replica } = this.#options;
+    if (this.#open) throw invalid('open', 'only the first frame is Open: open another stream for another session');
+    if (awaiting.length > window) throw invalid('open.awaiting', `must be at most ${window}`);
+    this.#open = true;
+    this.#outbox.push('opened', { replica, window }, Number.MAX_SAFE_INTEGER);
+    for (const { pool, id } of awaiting) {
+      const ref = { pool: checkPool(pool, 'open.awaiting.pool'), id: checkId(id, 'open.awaiting.id') };
+      if (this.#enter(ref)) void this.#await(ref);
+    }
+  }
+
+  async #submit(spec: JobSpec, field: string): Promise<void> {
+    const { jobs, limits, ids, clock } = this.#options;
+    let ref: JobRef = { pool: spec.pool, id: spec.id };
+    let watched: Watched | undefined;
+    try {
+      const job = toJobSpec(spec, limits, ids, clock, field);
+      ref = { pool: job.pool, id: job.id };
+      this.#enter(ref);
+      watched = await jobs.submitAndWatch(job);
+      this.#outbox.push('accepted', { id: job.id, created: watched.created, code: 0, message: '', reason: '' });
+    } catch (error) {
+      if (error instanceof MusterError && error.reason === 'WINDOW_FULL') return this.#end(error);
+      this.#underWay.delete(keyOf(ref));
+      const words = wordsOf(error);
+      if (words.reason === 'INTERNAL') this.#options.onError(error);
+      this.#outbox.push('accepted', { id: spec.id, created: false, ...words });
+      return;
+    }
+    await this.#outcome(ref, Promise.resolve(watched));
+  }
+
+  async #await(ref: JobRef): Promise<void> {
+    await this.#outcome(ref, this.#options.jobs.watch(ref.pool, ref.id));
+  }
+
+  /** Sends the outcome when it is there. A job that is gone comes with its name and no state. */
+  async #outcome(ref: JobRef, watching: Promise<Watched>): Promise<void> {
+    let end = () => {};
+    try {
+      const watched = await watching;
+      end = watched.end;
+      this.#ends.add(end);
+      if (this.#over.signal.aborted) end();
+      const record = await watched.ended;
+      if (isTerminal(record.state)) this.#outbox.push('outcomes', fromJobRecord(record), record.output?.length ?? 0);
+    } catch (error) {
+      if (error instanceof MusterError && error.code === 'not_found') this.#outbox.push('outcomes', gone(ref));
+      // The client learns what it missed by opening anew.
+      else if (!this.#over.signal.aborted) this.#end(error);
+    } finally {
+      this.#ends.delete(end);
+    }
+  }
+
+  async #cancel({ pool, id }: JobRef): Promise<void> {
+    try {
+      await this.#options.jobs.cancel(pool, id);
+    } catch (error) {
+      if (!(error instanceof MusterError && error.code === 'not_found')) this.#options.onError(error);
+    }
+  }
+
+  /** false: it is under way already. Throws WINDOW_FULL. */
+  #enter(ref: JobRef): boolean {
+    const key = keyOf(ref);
+    if (this.#underWay.has(key)) return false;
+    if (this.#underWay.size >= this.#options.window) {
+      throw new MusterError(
+        'resource_exhausted',
+        'WINDOW_FULL',
+        `submit: ${this.#options.window} jobs are under way: acknowledge outcomes before you submit more`,
+        {
+          field: 'submit',
+        },
+      );
+    }
+    this.#underWay.add(key);
+    return true;
+  }
+
+  #end(thrown?: unknown): void {
+    if (this.#over.signal.aborted) return;
+    this.#over.abort();
+    for (const end of this.#ends) end();
+    this.#outbox.close();
+    if (thrown === undefined) return void this.#call.end();
+    if (!(thrown instanceof MusterError)) this.#options.onError(toError(thrown));
+    this.#call.emit('error', toStatus(thrown));
+  }
+}
+
+function keyOf({ pool, id }: JobRef): string {
+  return `${pool} ${id}`;
+}
+
+function refs(list: JobRef[], field: string): JobRef[] {
+  if (list.length > MAX_LIST) throw invalid(field, `must be at most ${MAX_LIST} a frame`);
+  return list.map(({ pool, id }, i) => ({ pool: checkPool(pool, `${field}[${i}].pool`), id: checkId(id, `${field}[${i}].id`) }));
+}
+
+function gone({ pool, id }: JobRef): Job {
+  return {
+    spec: {
+      id,
+      pool,
+      work: undefined,
+      payload: Buffer.alloc(0),
+      metadata: {},
+      priority: 0,
+      notBefore: undefined,
+      queueTimeout: undefined,
+      runTimeout: undefined,
+      totalTimeout: undefined,
+      retry: undefined,
+      retention: undefined,
+    },
+    state: JobState.JOB_STATE_UNSPECIFIED,
+    attempt: 0,
+    worker: '',
+    outcome: undefined,
+    createTime: undefined,
+    startTime: undefined,
+    finishTime: undefined,
+    nextTime: undefined,
+    waitingReason: '',
+    progress: Buffer.alloc(0),
+    handovers: 0,
+  };
+}

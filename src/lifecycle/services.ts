@@ -1,0 +1,97 @@
+import type { Config } from '../config.js';
+import type { Clock, Ids } from '../domain/clock.js';
+import { MAX_DESCRIPTORS_BYTES } from '../domain/descriptors.js';
+import { AdminService } from '../grpc/admin-service.js';
+import { createAttach } from '../grpc/attach-service.js';
+import type { HealthService } from '../grpc/health-service.js';
+import { JobService } from '../grpc/job-service.js';
+import type { Services } from '../grpc/server.js';
+import { createSession } from '../grpc/session-service.js';
+import { createUnary } from '../grpc/unary.js';
+import type { Core } from './core.js';
+import type { Logger } from './log.js';
+
+export interface ServicesOptions {
+  config: Config;
+  core: Core;
+  clock: Clock;
+  ids: Ids;
+  log: Logger;
+  replica: string;
+  health: HealthService;
+  /** Aborted when waits are given up: they are answered with the jobs' present state. */
+  waitsOver: AbortSignal;
+  /** Aborted when the replica begins to stop. */
+  stopping: AbortSignal;
+  onError: (error: unknown) => void;
+}
+
+/** What a message holds beside its payloads. */
+const ENVELOPE_BYTES = 64 * 1024;
+
+/** Everything that a replica serves, over its core. */
+export function createServices({ config, core, clock, ids, log, replica, health, waitsOver, stopping, onError }: ServicesOptions): Services {
+  const onInternal = (error: Error, method: string) => log.error({ err: error, method }, 'a call failed inside');
+  const unary = createUnary({ clock, onInternal });
+  const { manager, jobs, queries } = core;
+  const limits = {
+    maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
+    defaultRunTimeoutMs: config.DEFAULT_RUN_TIMEOUT_MS,
+    defaultMaxAttempts: config.DEFAULT_MAX_ATTEMPTS,
+    backoffMs: config.BACKOFF_MS,
+    maxBackoffMs: config.BACKOFF_MAX_MS,
+    retentionMs: config.RETENTION_MS,
+  };
+  const workerLimits = { maxSlots: config.MAX_SLOTS, legacyPool: config.LEGACY_POOL, maxResultBytes: config.MAX_RESULT_BYTES };
+  const onUnknownFrame = () => log.debug('a frame that this version does not know');
+  const session = createSession({
+    jobs,
+    limits,
+    clock,
+    ids,
+    window: config.SESSION_WINDOW,
+    stopping,
+    replica,
+    onError,
+    onUnknownFrame,
+  });
+  const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
+  return {
+    jobs: new JobService({
+      jobs,
+      session,
+      unary,
+      limits,
+      clock,
+      ids,
+      stopping: waitsOver,
+      onError: (error) => onInternal(error as Error, 'BatchSubmitJobs'),
+    }),
+    admin: new AdminService({ manager, queries, jobs, unary, clock, stopping, maxWatchers: 100 }),
+    health,
+    workers: {
+      unary,
+      attach: createAttach({
+        manager,
+        events: core.events,
+        limits: workerLimits,
+        link: { clock, maxUnsettled: config.MAX_UNSETTLED },
+        leaseMs: config.LEASE_MS,
+        beatMs: config.BEAT_MS,
+        maxFrameBytes: 16 * largest + ENVELOPE_BYTES,
+        onError,
+        onUnknownFrame,
+      }),
+      limits: workerLimits,
+      pingIntervalMs: config.HEALTH_INTERVAL_MS,
+    },
+    limits: {
+      // A batch of submissions, or of results, in one message; or a pool's descriptors.
+      maxReceiveBytes: Math.max(16 * largest, MAX_DESCRIPTORS_BYTES) + ENVELOPE_BYTES,
+      maxSendBytes: 2 * largest + 16 * ENVELOPE_BYTES,
+      maxStreams: config.MAX_STREAMS,
+      connectionAgeMs: config.CONNECTION_AGE_MS,
+      connectionGraceMs: config.CONNECTION_AGE_MS,
+    },
+  };
+}

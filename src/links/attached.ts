@@ -1,0 +1,157 @@
+import type { Clock } from '../domain/clock.js';
+import { MusterError } from '../domain/errors.js';
+import type { Assignment, Outcome, Verdict } from '../domain/job.js';
+import { type LeaseRef, type Link, type LinkEvents, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import type { Address, WorkerRef } from '../domain/worker.js';
+
+/** What goes down to an attached worker; the stream behind it puts it into frames. */
+export interface AttachedStream {
+  assign(assignment: Assignment): void;
+  cancel(jobId: string, fence: string): void;
+  revoke(jobId: string, fence: string): void;
+  settled(jobId: string, fence: string, verdict: Verdict): void;
+  ping(nonce: number): void;
+  reattach(reason: string, withinMs: number): void;
+  /** Ends it; with an error: as that says. Idempotent. */
+  end(error?: MusterError): void;
+}
+
+export interface AttachedOptions {
+  clock: Clock;
+  /** So many results may wait for their settlement. */
+  maxUnsettled: number;
+}
+
+type Held = { jobId: string; fence: string }[];
+
+const NOWHERE: Address = { ip: '', port: 0 };
+
+/** The link to a worker that opened a stream to this replica. */
+export class AttachedLink implements Link {
+  readonly contract = 'ATTACHED';
+  readonly address = NOWHERE;
+  readonly ref: WorkerRef;
+  readonly #stream: AttachedStream;
+  readonly #events: LinkEvents;
+  readonly #options: AttachedOptions;
+  readonly #unsettled = new Set<string>();
+  readonly #pings = new Map<number, (held: Held | undefined) => void>();
+  #nonce = 0;
+  #heardAt: number;
+  #closed = false;
+
+  constructor(ref: WorkerRef, stream: AttachedStream, events: LinkEvents, options: AttachedOptions) {
+    this.ref = ref;
+    this.#stream = stream;
+    this.#events = events;
+    this.#options = options;
+    this.#heardAt = options.clock.monotonic();
+  }
+
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+
+  /** Results whose settlement is outstanding: nothing else is lost with the stream. */
+  get openCalls(): number {
+    return this.#unsettled.size;
+  }
+
+  /** What an attached worker runs is never bound to the stream: its word in `probe` counts. */
+  isOpen(): boolean {
+    return false;
+  }
+
+  assign(assignment: Assignment): void {
+    const lease = this.#lease(assignment.jobId, assignment.fence);
+    const delivery = this.#closed ? ({ kind: 'released', reason: 'the stream had ended', blocked: false } as const) : ({ kind: 'accepted' } as const);
+    if (!this.#closed) this.#stream.assign(assignment);
+    queueMicrotask(() => this.#events.delivered(lease, this.ref, delivery));
+  }
+
+  async abort(jobId: string, fence: string): Promise<void> {
+    if (!this.#closed) this.#stream.cancel(jobId, fence);
+  }
+
+  probe(timeoutMs: number): Promise<ProbeAnswer> {
+    if (this.#closed) return Promise.reject(new ProbeFailed('refused', 'the stream has ended'));
+    const nonce = ++this.#nonce;
+    const over = new AbortController();
+    return new Promise((resolve, reject) => {
+      const settle = (held: Held | undefined) => {
+        this.#pings.delete(nonce);
+        over.abort();
+        if (held) resolve({ workerId: this.ref.id, busy: false, held, tellsIdle: true });
+        else reject(new ProbeFailed(this.#closed ? 'refused' : 'silent', this.#closed ? 'the stream has ended' : 'no pong in time'));
+      };
+      this.#pings.set(nonce, settle);
+      void this.#options.clock.sleep(timeoutMs, over.signal).then(() => this.#pings.get(nonce)?.(undefined));
+      this.#stream.ping(nonce);
+    });
+  }
+
+  settled(jobId: string, fence: string, verdict: Verdict): void {
+    if (this.#unsettled.delete(`${jobId} ${fence}`) && !this.#closed) this.#stream.settled(jobId, fence, verdict);
+  }
+
+  revoke(jobId: string, fence: string): void {
+    if (!this.#closed) this.#stream.revoke(jobId, fence);
+  }
+
+  reattach(reason: string, withinMs: number): void {
+    if (!this.#closed) this.#stream.reattach(reason, withinMs);
+  }
+
+  close(): void {
+    this.end();
+  }
+
+  /** Ends the stream: with an error as that says. */
+  end(error?: MusterError): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stream.end(error);
+    this.#over();
+  }
+
+  /** From the stream: the worker was heard. */
+  heard(): void {
+    this.#heardAt = this.#options.clock.monotonic();
+    this.#events.heard(this.ref);
+  }
+
+  /** From the stream: a result. Throws `resource_exhausted` when too many wait for their settlement. */
+  result(jobId: string, fence: string, outcome: Outcome): void {
+    if (this.#unsettled.size >= this.#options.maxUnsettled) {
+      throw new MusterError(
+        'resource_exhausted',
+        'TOO_MANY_UNSETTLED',
+        `results: ${this.#options.maxUnsettled} wait for their settlement: wait for Settled`,
+      );
+    }
+    this.#unsettled.add(`${jobId} ${fence}`);
+    this.#events.delivered(this.#lease(jobId, fence), this.ref, { kind: 'result', outcome });
+  }
+
+  /** From the stream: the answer to a ping, and with it all that the worker holds. */
+  pong(nonce: number, held: Held): void {
+    this.#pings.get(nonce)?.(held);
+  }
+
+  /** From the stream: it is gone, not by our own end. */
+  gone(reason: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#over();
+    this.#events.closed(this, reason);
+  }
+
+  #over(): void {
+    for (const settle of [...this.#pings.values()]) settle(undefined);
+    this.#unsettled.clear();
+  }
+
+  #lease(jobId: string, fence: string): LeaseRef {
+    return { pool: this.ref.pool, worker: this.ref.id, jobId, fence };
+  }
+}
