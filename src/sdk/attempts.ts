@@ -1,9 +1,13 @@
 import type { Clock } from '../domain/clock.js';
 import { Code } from '../domain/job.js';
-import type { Assignment, Failure, Held, Result } from '../grpc/generated/muster/v1/common.js';
+import type { Assignment, Held, Result } from '../grpc/generated/muster/v1/common.js';
 import { sdkClock, TIMER_MAX_MS } from './clock.js';
 import { fromDuration } from './duration.js';
+import { type AbortWhy, JobAborted, PermanentError } from './errors.js';
 import { Newest, Remembered } from './memory.js';
+import { failureOf, failureResult } from './results.js';
+
+export { PermanentError } from './errors.js';
 
 /** What a handler is given. */
 export interface AttemptContext {
@@ -11,21 +15,26 @@ export interface AttemptContext {
   /** Grows with each attempt of the job: what the work writes elsewhere can be guarded by it. */
   fence: string;
   attempt: number;
+  /** One of the two; the other is ''. */
+  kind: string;
+  method: string;
   payload: Buffer;
   metadata: Record<string, string>;
   /** What an earlier attempt reported last. */
   progress: Buffer;
-  /** Aborted when the attempt is not wanted any more: the job was cancelled, its time is over, or a newer attempt came. */
-  signal: AbortSignal;
+  /** Aborted, with a JobAborted as its reason, when the attempt is not wanted any more. */
+  readonly signal: AbortSignal;
+  /** The same as `signal.aborted`, without making a signal: that costs more than many a job. */
+  readonly aborted: boolean;
+  /** How far it is: the newest is kept and named with the attempt in `held`. ≤ 4 KiB. */
+  report(progress: Uint8Array): void;
 }
 
 /** Does the work; resolves with the output. Throwing ends the attempt, which may be repeated unless it throws PermanentError. */
 export type Handler = (context: AttemptContext) => Promise<Buffer>;
 
-/** A handler's word that repeating the attempt is useless: the job fails at once. */
-export class PermanentError extends Error {
-  override readonly name = 'PermanentError';
-}
+/** By kind or method; a function is asked with each assignment. */
+export type HandlerTable = Readonly<Record<string, Handler>> | ((assignment: Assignment) => Handler | undefined);
 
 /** Why an assignment was not taken; nothing ran. */
 export class Refusal extends Error {
@@ -38,15 +47,37 @@ export class Refusal extends Error {
   }
 }
 
-interface Running {
-  jobId: string;
-  fence: string;
-  controller: AbortController;
-  /** Its answer: the handler's, or earlier that its time was over. */
-  result: Promise<Result>;
+export interface Running {
+  readonly jobId: string;
+  readonly fence: string;
+  /** Monotonic ms. */
+  readonly since: number;
+  /** Why it was aborted first; undefined: it was not. */
+  readonly why: AbortWhy | undefined;
+  /** Its answer: the handler's, or earlier that its time was over. Never rejects. */
+  readonly result: Promise<Result>;
   /** The handler is over, and with it the slot. Never rejects. */
-  stopped: Promise<void>;
+  readonly stopped: Promise<void>;
 }
+
+interface Attempt extends Running {
+  result: Promise<Result>;
+  stopped: Promise<void>;
+  why: AbortWhy | undefined;
+  /** Made when the handler first looks. */
+  controller: AbortController | undefined;
+  progress: Buffer;
+}
+
+export type Taken =
+  /** It was begun now. */
+  | { kind: 'begun'; running: Running }
+  /** It runs already. */
+  | { kind: 'runs'; running: Running }
+  /** It ran; this is what it came to. */
+  | { kind: 'ran'; result: Result };
+
+const NO_BYTES = Buffer.alloc(0);
 
 /**
  * What one worker process runs. A (job, fence) runs once: named again it joins the running attempt or gets the remembered result.
@@ -54,14 +85,14 @@ interface Running {
  * whatever was answered before.
  */
 export class Attempts {
-  private readonly running = new Map<string, Running>();
+  private readonly running = new Map<string, Attempt>();
   private readonly newest = new Newest();
   private readonly remembered: Remembered;
   private closedFor: string | undefined;
 
   constructor(
     private readonly slots: number,
-    private readonly handlers: Readonly<Record<string, Handler>>,
+    private readonly handlers: HandlerTable,
     private readonly clock: Clock = sdkClock,
   ) {
     this.remembered = new Remembered(clock);
@@ -71,21 +102,33 @@ export class Attempts {
     return this.closedFor === undefined && this.running.size < this.slots;
   }
 
+  get size(): number {
+    return this.running.size;
+  }
+
   /** Runs it or joins it; resolves with its end. Throws Refusal. */
   execute(assignment: Assignment): Promise<Result> {
+    const taken = this.take(assignment);
+    return taken.kind === 'ran' ? Promise.resolve(taken.result) : taken.running.result;
+  }
+
+  /** Begins it, unless it runs or ran. Throws Refusal. */
+  take(assignment: Assignment): Taken {
     const { jobId, fence } = assignment;
     const key = keyOf(jobId, fence);
-    const known = this.running.get(key)?.result ?? this.remembered.get(key);
-    if (known !== undefined) return Promise.resolve(known);
+    const running = this.running.get(key);
+    if (running !== undefined) return { kind: 'runs', running };
+    const ran = this.remembered.get(key);
+    if (ran !== undefined) return { kind: 'ran', result: ran };
     this.admit(assignment);
     // Started, not running and not remembered: its result was pushed out. To run it again would break "once".
-    if (this.newest.started(jobId, fence)) return Promise.resolve(failed(assignment, Code.DATA_LOSS, 'result_forgotten', 'too many results since'));
+    if (this.newest.started(jobId, fence)) return { kind: 'ran', result: forgotten(assignment) };
     this.supersede(jobId);
     const handler = this.handlerFor(assignment);
     if (this.closedFor !== undefined) throw new Refusal(Code.RESOURCE_EXHAUSTED, this.closedFor);
     if (this.running.size >= this.slots) throw new Refusal(Code.RESOURCE_EXHAUSTED, `all ${this.slots} slots are taken`);
     this.newest.start(jobId, fence);
-    return this.start(key, assignment, handler).result;
+    return { kind: 'begun', running: this.start(key, assignment, handler) };
   }
 
   /** The answer of an `execute` reached nobody: `held` names it until someone comes for it. */
@@ -101,21 +144,30 @@ export class Attempts {
   /** Aborts it and resolves when its handler is over, `waitMs` have passed, or at once when it is not running. */
   async abort(jobId: string, fence: string, waitMs: number): Promise<void> {
     this.fetched(jobId, fence);
-    const attempt = this.running.get(keyOf(jobId, fence));
+    const attempt = this.abortNow(jobId, fence, 'cancelled');
     if (attempt === undefined) return;
-    attempt.controller.abort(new Error('the attempt was aborted'));
     const over = new AbortController();
     await Promise.race([attempt.stopped, this.clock.sleep(waitMs, over.signal)]);
     over.abort();
   }
 
+  /** Aborts it; undefined: it is not running. */
+  abortNow(jobId: string, fence: string, why: AbortWhy): Running | undefined {
+    const attempt = this.running.get(keyOf(jobId, fence));
+    if (attempt !== undefined) abort(attempt, why);
+    return attempt;
+  }
+
+  /** What runs, oldest first. */
+  all(): IterableIterator<Running> {
+    return this.running.values();
+  }
+
   /** Every attempt that runs, and those whose result nobody came for yet. */
   held(): Held[] {
-    const running = [...this.running.values()].map(({ jobId, fence }) => ({ jobId, fence }));
-    return [
-      ...running.map((lease) => ({ ...lease, done: false, progress: Buffer.alloc(0) })),
-      ...this.remembered.unfetched().map((lease) => ({ ...lease, done: true, progress: Buffer.alloc(0) })),
-    ].filter((lease, index, all) => all.findIndex((other) => other.jobId === lease.jobId && other.fence === lease.fence) === index);
+    const running = [...this.running.values()].map(({ jobId, fence, progress }) => ({ jobId, fence, done: false, progress }));
+    const done = this.remembered.unfetched().filter(({ jobId, fence }) => !this.running.has(keyOf(jobId, fence)));
+    return [...running, ...done.map((lease) => ({ ...lease, done: true, progress: NO_BYTES }))];
   }
 
   /** Takes nothing new from now on. */
@@ -124,7 +176,7 @@ export class Attempts {
   }
 
   abortAll(): void {
-    for (const { controller } of this.running.values()) controller.abort(new Error('the worker stops'));
+    for (const attempt of this.running.values()) abort(attempt, 'draining');
   }
 
   /** Nothing runs any more. */
@@ -138,67 +190,101 @@ export class Attempts {
   }
 
   private supersede(jobId: string): void {
-    for (const attempt of this.running.values()) {
-      if (attempt.jobId === jobId) attempt.controller.abort(new Error('a newer attempt of the job came'));
-    }
+    for (const attempt of this.running.values()) if (attempt.jobId === jobId) abort(attempt, 'lease_lost');
   }
 
-  private handlerFor({ kind, method }: Assignment): Handler {
+  private handlerFor(assignment: Assignment): Handler {
+    const { kind, method } = assignment;
     const name = kind === '' ? method : kind;
-    const handler = Object.hasOwn(this.handlers, name) ? this.handlers[name] : undefined;
+    const table = this.handlers;
+    const handler = typeof table === 'function' ? table(assignment) : Object.hasOwn(table, name) ? table[name] : undefined;
     if (handler === undefined) throw new Refusal(Code.UNIMPLEMENTED, `${name === '' ? 'no kind' : name}: not known here`);
     return handler;
   }
 
   private start(key: string, assignment: Assignment, handler: Handler): Running {
     const { jobId, fence } = assignment;
-    const controller = new AbortController();
-    const { signal } = controller;
-    const work = this.work(assignment, handler, signal);
-    const result = Promise.race([work, this.timeUp(assignment, controller, work)]).then((end) => {
+    const since = this.clock.monotonic();
+    const over = Promise.resolve();
+    const unset = new Promise<Result>(() => {});
+    const attempt: Attempt = { jobId, fence, since, why: undefined, controller: undefined, progress: NO_BYTES, result: unset, stopped: over };
+    this.running.set(key, attempt);
+    const work = this.work(assignment, handler, attempt);
+    const result = this.answer(assignment, work, () => abort(attempt, 'deadline')).then((end) => {
       this.remembered.add(key, end);
       return end;
     });
     const stopped = work.then(() => void this.running.delete(key));
-    const running = { jobId, fence, controller, result, stopped };
-    this.running.set(key, running);
-    return running;
+    return Object.assign(attempt, { result, stopped });
   }
 
-  private async work(assignment: Assignment, handler: Handler, signal: AbortSignal): Promise<Result> {
-    const { jobId, fence, attempt, payload, metadata, progress } = assignment;
+  private async work(assignment: Assignment, handler: Handler, attempt: Attempt): Promise<Result> {
+    const { jobId, fence } = assignment;
+    // Who asked for it goes on first; one that is aborted by then never begins.
+    await undefined;
     try {
-      const output = await handler({ jobId, fence, attempt, payload, metadata, progress, signal });
+      if (attempt.why !== undefined) throw new JobAborted(attempt.why);
+      const output = await handler(contextOf(assignment, attempt));
       if (!(output instanceof Uint8Array)) throw new PermanentError('the handler answered no bytes');
       return { jobId, fence, outcome: { $case: 'output', value: output } };
     } catch (thrown) {
-      const message = thrown instanceof Error ? thrown.message : String(thrown);
-      if (signal.aborted) return failed(assignment, Code.CANCELLED, 'aborted', message);
-      const permanent = thrown instanceof PermanentError;
-      return failed(assignment, Code.UNKNOWN, permanent ? 'permanent' : 'handler_threw', message, !permanent);
+      return { jobId, fence, outcome: { $case: 'failure', value: failureOf(thrown, attempt.why) } };
     }
   }
 
-  private async timeUp(assignment: Assignment, controller: AbortController, work: Promise<Result>): Promise<Result> {
+  /** The work's end, or at its deadline that its time is over, whichever is first. */
+  private answer(assignment: Assignment, work: Promise<Result>, abortIt: () => void): Promise<Result> {
     const timeoutMs = fromDuration(assignment.runTimeout) ?? 0;
     if (timeoutMs <= 0 || timeoutMs > TIMER_MAX_MS) return work;
-    const over = new AbortController();
-    void work.then(() => over.abort());
-    await this.clock.sleep(timeoutMs, over.signal);
-    if (over.signal.aborted) return work;
-    controller.abort(new Error("the attempt's time is over"));
-    return failed(assignment, Code.DEADLINE_EXCEEDED, 'run_timeout', `not done within ${timeoutMs} ms`);
+    return new Promise((resolve) => {
+      const cancel = this.clock.after(timeoutMs, () => {
+        abortIt();
+        resolve(failureResult(assignment, Code.DEADLINE_EXCEEDED, 'run_timeout', `not done within ${timeoutMs} ms`));
+      });
+      void work.then((end) => {
+        cancel();
+        resolve(end);
+      });
+    });
   }
+}
+
+function contextOf({ kind, method, payload, metadata, progress, attempt: number, jobId, fence }: Assignment, attempt: Attempt): AttemptContext {
+  return {
+    jobId,
+    fence,
+    attempt: number,
+    kind,
+    method,
+    payload,
+    metadata,
+    progress,
+    get signal() {
+      if (attempt.controller === undefined) {
+        attempt.controller = new AbortController();
+        if (attempt.why !== undefined) attempt.controller.abort(new JobAborted(attempt.why));
+      }
+      return attempt.controller.signal;
+    },
+    get aborted() {
+      return attempt.why !== undefined;
+    },
+    report: (bytes) => {
+      attempt.progress = Buffer.from(bytes);
+    },
+  };
+}
+
+function abort(attempt: Attempt, why: AbortWhy): void {
+  if (attempt.why !== undefined) return;
+  attempt.why = why;
+  attempt.controller?.abort(new JobAborted(why));
 }
 
 function keyOf(jobId: string, fence: string): string {
   return `${jobId}/${fence}`;
 }
 
-/** A failure's text ends up in Redis and in many answers. */
-const MESSAGE_MAX = 1_024;
-
-function failed({ jobId, fence }: Assignment, code: number, reason: string, message: string, retryable = true): Result {
-  const failure: Failure = { code, message: message.slice(0, MESSAGE_MAX), reason, retryable, details: Buffer.alloc(0) };
-  return { jobId, fence, outcome: { $case: 'failure', value: failure } };
+function forgotten(assignment: Assignment): Result {
+  return failureResult(assignment, Code.DATA_LOSS, 'result_forgotten', 'too many results since');
 }

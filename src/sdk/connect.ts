@@ -101,7 +101,8 @@ interface Connection {
   closed: boolean;
 }
 
-const CHANNEL: ClientOptions = {
+/** What every channel of ours is made with. */
+export const CHANNEL: ClientOptions = {
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   'grpc.service_config_disable_resolution': 1,
   'grpc.enable_retries': 0,

@@ -1,0 +1,196 @@
+import { status } from '@grpc/grpc-js';
+import type { Clock, Random } from '../domain/clock.js';
+import { ApiError } from './api-error.js';
+import { Pipe, type PipeMethod, type Where } from './pipe.js';
+
+/**
+ * One stream to the replicas, kept alive: opened when wanted, opened again when it breaks, and renewed without a gap when the replica asks.
+ *
+ * idle → connecting → greeting (the first frame is out) → current. While a stream is current, another one may be on its way to take its place
+ * (make before break): the old one is used until the new one was welcomed, and then ended.
+ */
+export interface LifelineOptions<Out, In> {
+  where: Where;
+  method: PipeMethod<Out, In>;
+  clock: Clock;
+  random: Random;
+  /** Is a stream needed when there is none? Asked before every try. */
+  wanted(): boolean;
+  /** The first frame, made at the last moment. */
+  greet(): Out;
+  /** What a frame is while the answer is awaited. `refused`: another replica is tried. */
+  answer(frame: In): 'welcome' | 'refused' | 'other';
+  /** The stream is the current one now; here is the answer. */
+  welcomed(frame: In): void;
+  /** Of the current stream, or of one that is being replaced. */
+  frame(frame: In): void;
+  /** The current stream takes frames (again). */
+  writable(): void;
+  /** The current stream broke. */
+  lost(error: ApiError): void;
+  /** A try brought nothing. Answers with how long to wait at the least, in ms; undefined: as usual. */
+  failed(error: ApiError, tries: number): number | undefined;
+}
+
+const FIRST_MS = 100;
+const MAX_MS = 5_000;
+/** The peer answers the first frame by then. */
+const WELCOME_MS = 10_000;
+
+export class Lifeline<Out, In> {
+  private current: Pipe<Out, In> | undefined;
+  private readonly older = new Set<Pipe<Out, In>>();
+  private coming: Pipe<Out, In> | undefined;
+  private greeted = false;
+  private renewal = false;
+  private working = false;
+  private closed = false;
+  private hurry = new AbortController();
+
+  constructor(private readonly options: LifelineOptions<Out, In>) {}
+
+  get attached(): boolean {
+    return this.current !== undefined;
+  }
+
+  /** A first frame is out and not answered: what is said on the current stream now, the next replica may not know. */
+  get greeting(): boolean {
+    return this.greeted;
+  }
+
+  get writable(): boolean {
+    return this.current?.writable ?? false;
+  }
+
+  write(frame: Out): void {
+    this.current?.write(frame);
+  }
+
+  /** A stream is wanted. */
+  need(): void {
+    if (!this.working && this.wants()) void this.work();
+  }
+
+  /** The current stream is to be replaced, at a random moment within so many ms. */
+  renew(withinMs: number): void {
+    if (this.current === undefined || this.renewal) return;
+    this.renewal = true;
+    if (!this.working) void this.work(this.options.random() * withinMs);
+  }
+
+  /** For good. `gently`: what was written still arrives. */
+  close(gently = false): void {
+    this.closed = true;
+    this.hurry.abort();
+    this.coming?.cut();
+    if (gently) this.retire(this.current);
+    else for (const pipe of [this.current, ...this.older]) pipe?.cut();
+    this.current = undefined;
+  }
+
+  private wants(): boolean {
+    if (this.closed) return false;
+    return this.current === undefined ? this.options.wanted() : this.renewal;
+  }
+
+  private async work(delayMs = 0): Promise<void> {
+    const { clock, random, failed } = this.options;
+    this.working = true;
+    let waitMs = delayMs;
+    for (let tries = 1; this.wants(); tries++) {
+      this.hurry = new AbortController();
+      if (waitMs > 0) await clock.sleep(waitMs, this.hurry.signal);
+      if (!this.wants()) break;
+      try {
+        await this.connect();
+        tries = 0;
+        waitMs = 0;
+      } catch (thrown) {
+        if (this.closed) break;
+        const error = thrown instanceof ApiError ? thrown : new ApiError(status.INTERNAL, '', String(thrown), undefined, { cause: thrown });
+        // Full jitter: those who lost the same replica must not come back together.
+        const most = Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(tries, 10));
+        const least = failed(error, tries);
+        waitMs = least === undefined ? random() * most : least * (0.75 + 0.5 * random());
+      }
+    }
+    this.working = false;
+    // It was asked for between the last look and now.
+    if (this.wants()) void this.work(0);
+  }
+
+  /** Resolves when the new stream is the current one. Rejects with ApiError. */
+  private async connect(): Promise<void> {
+    const { where, method, clock, greet } = this.options;
+    let welcome = (_frame: In) => {};
+    let fail = (_error: ApiError) => {};
+    const welcomed = new Promise<In>((resolve, reject) => {
+      welcome = resolve;
+      fail = reject;
+    });
+    // A failure is awaited below; one that comes before that is not unhandled.
+    welcomed.catch(() => undefined);
+    const pipe: Pipe<Out, In> = new Pipe<Out, In>(
+      where,
+      {
+        frame: (frame) => (pipe === this.coming ? this.greetedWith(frame, welcome, fail) : this.options.frame(frame)),
+        writable: () => {
+          if (pipe === this.current) this.options.writable();
+        },
+        closed: (error) => (pipe === this.coming ? fail(error) : this.broken(pipe, error)),
+      },
+      clock,
+    );
+    this.coming = pipe;
+    const cancel = clock.after(WELCOME_MS, () => fail(new ApiError(status.DEADLINE_EXCEEDED, '', `no welcome within ${WELCOME_MS} ms`)));
+    try {
+      await pipe.ready();
+      this.greeted = true;
+      pipe.open(method, greet());
+      await welcomed;
+    } catch (error) {
+      pipe.cut();
+      throw error;
+    } finally {
+      cancel();
+      this.greeted = false;
+      if (this.coming === pipe) this.coming = undefined;
+    }
+  }
+
+  /** In the same turn as the frame: what comes behind the welcome must find the stream current. */
+  private greetedWith(frame: In, welcome: (frame: In) => void, fail: (error: ApiError) => void): void {
+    const { answer, welcomed } = this.options;
+    const kind = answer(frame);
+    if (kind === 'refused') return fail(new ApiError(status.UNAVAILABLE, '', 'the replica is stopping'));
+    if (kind === 'other') return;
+    const pipe = this.coming;
+    const former = this.current;
+    this.coming = undefined;
+    this.greeted = false;
+    this.renewal = false;
+    this.current = pipe;
+    welcomed(frame);
+    this.retire(former);
+    welcome(frame);
+  }
+
+  /** It is heard until the replica ends it too. */
+  private retire(pipe: Pipe<Out, In> | undefined): void {
+    if (pipe === undefined) return;
+    for (const former of this.older) if (former.isOver) this.older.delete(former);
+    this.older.add(pipe);
+    pipe.end();
+  }
+
+  private broken(pipe: Pipe<Out, In>, error: ApiError): void {
+    this.older.delete(pipe);
+    if (pipe !== this.current) return;
+    this.current = undefined;
+    this.renewal = false;
+    this.options.lost(error);
+    const { random } = this.options;
+    if (!this.working && this.wants()) void this.work(random() * FIRST_MS);
+    else this.hurry.abort();
+  }
+}

@@ -1,0 +1,127 @@
+import { type ChannelCredentials, Client, type ClientDuplexStream, type ClientOptions, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import type { Clock } from '../domain/clock.js';
+import { ApiError, toApiError } from './api-error.js';
+import { CHANNEL, isTarget } from './connect.js';
+
+/** Where the replicas are, and how they are reached. */
+export interface Where {
+  target: string;
+  /** Default: plaintext. */
+  credentials?: ChannelCredentials;
+  /** More channel options of grpc-js, over ours. */
+  channel?: ClientOptions;
+}
+
+/** A bidirectional method, as generated definitions describe it. */
+export interface PipeMethod<Out, In> {
+  path: string;
+  requestSerialize: (value: Out) => Buffer;
+  responseDeserialize: (value: Buffer) => In;
+}
+
+export interface PipeEvents<In> {
+  frame(frame: In): void;
+  /** It takes frames again. */
+  writable(): void;
+  /** It is over; told once, never after `cut`. */
+  closed(error: ApiError): void;
+}
+
+/** A connection is there by then, or another one is tried: a peer that takes connections and never speaks would keep us for ever. */
+const READY_MS = 5_000;
+/** A peer that was told goodbye ends its side by then. */
+const LINGER_MS = 2_000;
+/** One address at random out of those behind the target: each stream is one connection, and each new one may go elsewhere. */
+const ONE_OF_MANY = JSON.stringify({ loadBalancingConfig: [{ pick_first: { shuffleAddressList: true } }] });
+
+/** Throws TypeError for what no channel can be made of. */
+export function checkTarget(target: string): string {
+  if (!isTarget(target)) throw new TypeError(`target ${JSON.stringify(target)}: write host:port, ipv4:a:1,b:2 or dns:///host:port`);
+  return target;
+}
+
+/** One stream over a channel of its own, so that what stands between can choose anew. It opens with `connect`. */
+export class Pipe<Out, In> {
+  private readonly client: Client;
+  private call: ClientDuplexStream<Out, In> | undefined;
+  private full = false;
+  private ending = false;
+  private over = false;
+
+  constructor(
+    where: Where,
+    private readonly events: PipeEvents<In>,
+    private readonly clock: Clock,
+  ) {
+    this.client = new Client(where.target, where.credentials ?? credentials.createInsecure(), {
+      ...CHANNEL,
+      'grpc.service_config': ONE_OF_MANY,
+      ...where.channel,
+    });
+  }
+
+  /** Resolves when the peer is connected. Rejects with ApiError UNAVAILABLE when it is not in time. */
+  ready(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.client.waitForReady(this.clock.now() + READY_MS, (error) => {
+        if (error === undefined && !this.over) return resolve();
+        reject(new ApiError(status.UNAVAILABLE, '', `no connection: ${error?.message ?? 'given up'}`));
+      });
+    });
+  }
+
+  /** Opens the stream and writes its first frame. */
+  open({ path, requestSerialize, responseDeserialize }: PipeMethod<Out, In>, first: Out): void {
+    const call = this.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+    this.call = call;
+    call.on('data', (frame: In) => {
+      if (!this.over) this.events.frame(frame);
+    });
+    call.on('drain', () => {
+      this.full = false;
+      if (this.writable) this.events.writable();
+    });
+    call.on('error', (error: ServiceError) => this.closed(toApiError(error)));
+    call.on('status', ({ code }: { code: number }) => {
+      if (code === status.OK) this.closed(new ApiError(status.UNAVAILABLE, 'ENDED', 'the replica ended the stream'));
+    });
+    this.write(first);
+  }
+
+  get isOver(): boolean {
+    return this.over;
+  }
+
+  get writable(): boolean {
+    return this.call !== undefined && !this.full && !this.ending && !this.over;
+  }
+
+  write(frame: Out): void {
+    if (this.call === undefined || this.ending || this.over) return;
+    this.full = !this.call.write(frame);
+  }
+
+  /** Nothing more comes from us; what the peer still says is heard until it ends, or for two seconds. */
+  end(): void {
+    if (this.ending || this.over) return;
+    this.ending = true;
+    if (this.call === undefined) return this.cut();
+    this.call.end();
+    this.clock.after(LINGER_MS, () => this.cut());
+  }
+
+  /** Ends it now, telling nobody. Idempotent. */
+  cut(): void {
+    if (this.over) return;
+    this.over = true;
+    this.call?.cancel();
+    this.client.close();
+  }
+
+  private closed(error: ApiError): void {
+    if (this.over) return;
+    this.over = true;
+    this.client.close();
+    this.events.closed(error);
+  }
+}
