@@ -19,7 +19,7 @@ export interface CallingOptions extends OutputOptions {
   timeout?: number;
 }
 
-const TARGET = '127.0.0.1:50051';
+export const TARGET = '127.0.0.1:50051';
 /** Without --timeout. */
 const TIMEOUT_MS = 10_000;
 /** A replica that just died is not the last word: the channel looks for another. */

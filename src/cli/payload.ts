@@ -16,38 +16,39 @@ export async function readPayload(options: PayloadOptions, stdin: string | undef
   const sources = [options.data, options.file, stdin].filter((source) => source !== undefined);
   if (sources.length > 1) throw usage('only one of --data, --file and "-" can be the payload');
   if (options.data !== undefined) return bounded(Buffer.from(options.data), '--data');
-  if (options.file !== undefined && options.file !== '-') return readFile(options.file);
+  if (options.file !== undefined && options.file !== '-') return readFile(options.file, '--file');
   return sources.length === 0 ? Buffer.alloc(0) : readStream(io.stdin, 'stdin');
 }
 
-async function readFile(path: string): Promise<Buffer> {
+/** A whole file, named by an option. */
+export async function readFile(path: string, option: string, maxBytes = PAYLOAD_MAX_BYTES): Promise<Buffer> {
   const file = await open(path).catch((error: NodeJS.ErrnoException) => {
-    throw usage(`--file ${path}: ${error.code === 'ENOENT' ? 'no such file' : error.message}`);
+    throw usage(`${option} ${path}: ${error.code === 'ENOENT' ? 'no such file' : error.message}`);
   });
   try {
-    if ((await file.stat()).isDirectory()) throw usage(`--file ${path}: is a directory`);
-    return await readStream(file.createReadStream({ autoClose: false }), path);
+    if ((await file.stat()).isDirectory()) throw usage(`${option} ${path}: is a directory`);
+    return await readStream(file.createReadStream({ autoClose: false }), `${option} ${path}`, maxBytes);
   } finally {
     await file.close();
   }
 }
 
-async function readStream(stream: AsyncIterable<Uint8Array>, name: string): Promise<Buffer> {
+export async function readStream(stream: AsyncIterable<Uint8Array>, name: string, maxBytes = PAYLOAD_MAX_BYTES): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of stream) {
     length += chunk.length;
-    if (length > PAYLOAD_MAX_BYTES) throw tooLarge(name);
+    if (length > maxBytes) throw tooLarge(name, maxBytes);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
 }
 
 function bounded(payload: Buffer, name: string): Buffer {
-  if (payload.length > PAYLOAD_MAX_BYTES) throw tooLarge(name);
+  if (payload.length > PAYLOAD_MAX_BYTES) throw tooLarge(name, PAYLOAD_MAX_BYTES);
   return payload;
 }
 
-function tooLarge(name: string) {
-  return usage(`${name}: more than ${PAYLOAD_MAX_BYTES} bytes; hand over where it is instead of what it is`);
+function tooLarge(name: string, maxBytes: number) {
+  return usage(`${name}: more than ${maxBytes} bytes; hand over where it is instead of what it is`);
 }

@@ -1,12 +1,14 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../lifecycle/version.js';
 import { addConfig } from './commands/config.js';
+import { addConform } from './commands/conform.js';
 import { addDemo } from './commands/demo.js';
 import { addGet } from './commands/get.js';
 import { addJobs } from './commands/jobs.js';
 import { addPools } from './commands/pools.js';
 import { addRun } from './commands/run.js';
 import { addServe } from './commands/serve.js';
+import { addSidecar } from './commands/sidecar.js';
 import { addWorkers } from './commands/workers.js';
 import { example } from './common.js';
 import { Ended, Exit } from './exit.js';
@@ -30,7 +32,7 @@ export function buildProgram(io: Io): Command {
       getOutHasColors: () => io.colours,
       getErrHasColors: () => io.colours,
     });
-  for (const add of [addServe, addDemo, addRun, addGet, addWorkers, addJobs, addPools, addConfig]) add(program, io);
+  for (const add of [addServe, addDemo, addSidecar, addConform, addRun, addGet, addWorkers, addJobs, addPools, addConfig]) add(program, io);
   example(program, 'muster demo', 'muster serve --insecure', 'muster run --kind echo --data hello').addHelpText('after', CODES);
   return program;
 }

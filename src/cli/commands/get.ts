@@ -1,45 +1,49 @@
 import type { Command } from 'commander';
 import type { Api } from '../../sdk/connect.js';
 import { JobState, WorkerState } from '../../sdk/messages.js';
-import { ask, type CallingOptions, callingOptions, example, present, printJson, withApi } from '../common.js';
+import { ask, callingOptions, example, present, printJson, withApi } from '../common.js';
 import { Ended, Exit, usage } from '../exit.js';
 import type { Io } from '../io.js';
+import { DESCRIPTORS, getMethods, type JsonOptions } from '../method.js';
 import { didYouMean, parseCount, parseWord } from '../parse.js';
 import { JOB_STATES, plainJob, plainPool, plainReplica, plainWorker, WORKER_STATES } from '../plain.js';
 import { jobSheet, jobTable, poolTable, replicaTable, workerSheet, workerTable } from '../views.js';
 
-const KINDS = ['jobs', 'workers', 'pools', 'replicas'] as const;
+const KINDS = ['jobs', 'workers', 'pools', 'replicas', 'methods'] as const;
 type Kind = (typeof KINDS)[number];
 
-interface GetOptions extends CallingOptions {
+interface GetOptions extends JsonOptions {
   state?: string;
   limit: number;
   allPools?: true;
 }
 
 export function addGet(program: Command, io: Io): void {
-  const get = callingOptions(program.command('get').description('Show jobs, workers, pools or replicas, or one of them'), io)
+  const get = callingOptions(program.command('get').description('Show jobs, workers, pools, replicas or methods, or one of them'), io)
     .argument('<kind>', KINDS.join(', '), parseKind)
-    .argument('[id]', 'one job, worker, pool or replica')
+    .argument('[id]', 'one job, worker, pool, replica or method')
     .option('--state <state>', 'only jobs or workers in that state')
     .option('--limit <count>', 'so many at the most', parseCount('--limit', 1, 100_000), 200)
-    .option('-A, --all-pools', 'workers of all pools');
+    .option('-A, --all-pools', 'workers of all pools')
+    .option('--descriptors <file>', `of methods: ${DESCRIPTORS}`);
   example(
     get,
     'muster get pools',
     'muster get workers --all-pools',
     'muster get jobs --pool hash --state failed -o json',
     'muster get jobs --pool hash 0d3f6c1e',
+    'muster get methods --pool ocr',
   );
-  get.action((kind: Kind, id: string | undefined, options: GetOptions) =>
-    withApi(options, async (api) => {
+  get.action((kind: Kind, id: string | undefined, options: GetOptions) => {
+    if (kind === 'methods') return getMethods(io, options, id);
+    return withApi(options, async (api) => {
       if (id !== undefined && options.state !== undefined) throw usage('--state chooses from a list; one thing is shown whatever its state');
       if (kind === 'jobs') return id === undefined ? listJobs(api, io, options) : getJob(api, io, options, id);
       if (kind === 'workers') return id === undefined ? listWorkers(api, io, options) : getWorker(api, io, options, id);
       if (options.state !== undefined) throw usage(`--state: ${kind} have none`);
       return kind === 'pools' ? getPools(api, io, options, id) : getReplicas(api, io, options, id);
-    }),
-  );
+    });
+  });
 }
 
 function parseKind(text: string): Kind {

@@ -18,7 +18,7 @@ const output = (bytes: Buffer) => ({ outcome: { $case: 'output', value: bytes } 
 const failure = {
   outcome: {
     $case: 'failure',
-    value: { code: 2, message: 'no such file\u001b[2J', reason: 'handler_threw', retryable: true, details: Buffer.alloc(0) },
+    value: { code: 2, message: 'no such file\u001b[2J', reason: 'handler_threw', retryable: true, details: Buffer.alloc(0), retryDelay: undefined },
   },
 } as const;
 

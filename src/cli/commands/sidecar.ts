@@ -1,0 +1,105 @@
+import { hostname } from 'node:os';
+import type { Command } from 'commander';
+import { readDescriptors } from '../../domain/descriptors.js';
+import { VERSION } from '../../lifecycle/version.js';
+import { isTarget } from '../../sdk/connect.js';
+import { Sidecar } from '../../sdk/sidecar/sidecar.js';
+import { example, TARGET } from '../common.js';
+import { Ended, Exit, usage } from '../exit.js';
+import type { Io } from '../io.js';
+import { asUsage, DESCRIPTORS, readDescriptorFile } from '../method.js';
+import { parseCount, parseDuration, parsePair } from '../parse.js';
+import { printable } from '../table.js';
+
+interface SidecarCommand {
+  target: string;
+  pool: string;
+  upstream: string;
+  slots: number;
+  id?: string;
+  region?: string;
+  label?: Record<string, string>;
+  healthInterval: number;
+  descriptors?: string;
+  maxResultBytes: number;
+  drainTimeout?: number;
+}
+
+export function addSidecar(program: Command, io: Io): void {
+  const sidecar = program
+    .command('sidecar')
+    .description('Make the gRPC server beside it a worker: attaches outward, calls the methods that jobs name')
+    .requiredOption('-u, --upstream <host:port>', 'the server; unix:path too')
+    .option(
+      '-t, --target <target>',
+      'the replicas: host:port, ipv4:a:1,b:2 or dns:///host:port (env: MUSTER_TARGET)',
+      io.env['MUSTER_TARGET'] || TARGET,
+    )
+    .option('-p, --pool <pool>', 'the pool', 'default')
+    .option('--slots <count>', 'how many calls at once', parseCount('--slots', 1, 4_096), 1)
+    .option('--id <id>', "the worker's id, unique in its pool (default: the host and the upstream's port)")
+    .option('--region <region>', 'where it is, for people to see')
+    .option('--label <key=value>', 'for people to see; may be repeated', parsePair('--label'))
+    .option('--health-interval <time>', "between two looks at the upstream's health", parseDuration('--health-interval'), 2_000)
+    .option('--descriptors <file>', `${DESCRIPTORS.replace(/ \(default.*/, '')} (default: what the upstream's reflection says)`)
+    .option('--max-result-bytes <count>', 'as the replicas are set', parseCount('--max-result-bytes', 1, 16_777_216), 262_144)
+    .option('--drain-timeout <time>', 'told to stop, how long what runs may still take (default: until it ends)', parseDuration('--drain-timeout'));
+  example(
+    sidecar,
+    'muster sidecar --pool ocr --upstream 127.0.0.1:9000',
+    'muster sidecar --pool ocr --upstream 127.0.0.1:9000 --slots 4 --target dns:///muster:50051 --label zone=a',
+  );
+  sidecar.action((options: SidecarCommand) => run(options, io));
+}
+
+/** Resolves when it was told to stop and holds nothing any more. */
+async function run(options: SidecarCommand, io: Io): Promise<void> {
+  const { target, pool, upstream, slots, id = defaultId(upstream), region, label, healthInterval, maxResultBytes } = options;
+  if (!isTarget(target)) throw usage(`--target: ${JSON.stringify(target)} is none; write host:port, ipv4:a:1,b:2 or dns:///host:port`);
+  if (!isTarget(upstream)) throw usage(`--upstream: ${JSON.stringify(upstream)} is none; write host:port or unix:path`);
+  const descriptors = options.descriptors === undefined ? undefined : await readDescriptorFile(options.descriptors);
+  if (descriptors !== undefined) asUsage(() => readDescriptors(descriptors, `--descriptors ${options.descriptors}`));
+  const sidecar = asUsage(
+    () =>
+      new Sidecar({
+        target,
+        pool,
+        upstream,
+        slots,
+        id,
+        region,
+        labels: label,
+        version: VERSION,
+        healthIntervalMs: healthInterval,
+        maxResultBytes,
+        descriptors,
+        tell: (line) => io.tell(printable(line)),
+      }),
+  );
+  sidecar.start();
+  await interrupted(io);
+  io.tell('told to stop: finishing what runs; again to stop at once');
+  const drained = options.drainTimeout === undefined ? sidecar.drain() : sidecar.stop(options.drainTimeout);
+  const atOnce = await Promise.race([drained, interrupted(io).then(() => true)]);
+  if (!atOnce) return io.tell('drained');
+  await sidecar.stop();
+  throw new Ended(Exit.INTERRUPTED, 'stopped; what ran is given to others');
+}
+
+function interrupted(io: Io): Promise<void> {
+  return new Promise((resolve) => {
+    const release = io.onInterrupt(() => {
+      release();
+      resolve();
+    });
+  });
+}
+
+/** One upstream, one worker: a new life on the same host takes the place of the one before. */
+function defaultId(upstream: string): string {
+  const name = `${hostname()}-${upstream.slice(upstream.lastIndexOf(':') + 1)}`;
+  return name
+    .replace(/[^A-Za-z0-9._-]+/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 128);
+}
