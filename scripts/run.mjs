@@ -1,5 +1,5 @@
 /**
- * `node scripts/run.mjs setup|build|test|demo|bench [arguments]`: does all set-up that the command needs, then runs it.
+ * `node scripts/run.mjs setup|build|test|demo|bench|rolling [arguments]`: does all set-up that the command needs, then runs it.
  *
  * Plain Node and nothing else, because it runs before anything is installed: checks Node, runs `npm ci --ignore-scripts` when
  * node_modules is not what the lockfile says, finds or installs a Redis server, builds when the sources changed.
@@ -85,7 +85,7 @@ function onPath(...names) {
   );
 }
 
-function aptInstall() {
+function aptInstall(...packages) {
   const root = process.getuid?.() === 0;
   if (!root && !(onPath('sudo') && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0)) return false;
   const apt = (...args) => {
@@ -93,8 +93,8 @@ function aptInstall() {
     const env = { DEBIAN_FRONTEND: 'noninteractive' };
     return root ? run(command[0], command.slice(1), env) : run('sudo', ['-n', 'env', 'DEBIAN_FRONTEND=noninteractive', ...command]);
   };
-  const install = () => apt('install', '--no-install-recommends', 'redis-server');
-  say('installing redis-server (apt-get)');
+  const install = () => apt('install', '--no-install-recommends', ...packages);
+  say(`installing ${packages.join(' and ')} (apt-get)`);
   // The lists of a fresh machine are empty or old: one update, one more try.
   return install() || (apt('update') && install());
 }
@@ -103,7 +103,7 @@ function ensureRedis() {
   const servers = ['redis-server', 'valkey-server'];
   if (onPath(...servers)) return;
   const managers = [
-    ['apt-get', 'sudo apt-get install -y redis-server', aptInstall],
+    ['apt-get', 'sudo apt-get install -y redis-server', () => aptInstall('redis-server')],
     ['brew', 'brew install redis', () => run('brew', ['install', '--quiet', 'redis'])],
     ['dnf', 'sudo dnf install -y valkey'],
     ['apk', 'apk add redis'],
@@ -114,6 +114,20 @@ function ensureRedis() {
   if (install?.() && onPath(...servers)) return;
   if (command) fail(`a Redis server is needed and neither redis-server nor valkey-server is on PATH. Install one with: ${command}`);
   fail('a Redis server is needed: put redis-server or valkey-server on PATH (https://redis.io/docs/install)');
+}
+
+/** What stands before the replicas while they are restarted: all of it, unless one is asked for. */
+function ensureBalancers(args) {
+  // Debian has daemons where not everybody's PATH leads.
+  process.env.PATH = [process.env.PATH, '/usr/sbin', '/usr/local/sbin'].join(delimiter);
+  const packages = { nginx: 'nginx-light', haproxy: 'haproxy' };
+  const names = Object.keys(packages);
+  const named = names.filter((name) => args.includes(name) || args.includes(`--balancer=${name}`));
+  const missing = () => (named.length > 0 ? named : names).filter((name) => !onPath(name));
+  if (missing().length === 0) return;
+  if (onPath('apt-get')) aptInstall(...missing().map((name) => packages[name]));
+  else if (onPath('brew')) run('brew', ['install', '--quiet', ...missing()]);
+  if (missing().length > 0) fail(`${missing().join(' and ')} must be on PATH: install what is missing, or name the other with --balancer`);
 }
 
 function* filesOf(folder) {
@@ -195,6 +209,12 @@ const COMMANDS = {
     ensureRedis();
     build();
     become(['--import', 'tsx', join(ROOT, 'bench/main.ts'), ...args]);
+  },
+  rolling: () => {
+    ensureRedis();
+    ensureBalancers(args);
+    build();
+    become(['--import', 'tsx', join(ROOT, 'test/rolling/main.ts'), ...args]);
   },
 };
 
