@@ -9,11 +9,13 @@ import { Loaded, untilQuiet } from './lib/load.js';
 import { machine, printJson, printTable, type Run, writeResult } from './lib/report.js';
 import { type Options, readOptions, USAGE, UsageError } from './options.js';
 import type { Bench, Scenario } from './scenario.js';
+import { a1 } from './scenarios/a1.js';
 import { l1 } from './scenarios/l1.js';
 import { m1 } from './scenarios/m1.js';
+import { t1 } from './scenarios/t1.js';
 import { t2 } from './scenarios/t2.js';
 
-const SCENARIOS: Scenario[] = [t2, l1, m1];
+const SCENARIOS: Scenario[] = [t1, t2, l1, m1, a1];
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 const say = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
@@ -29,7 +31,7 @@ async function measure(options: Options): Promise<void> {
   const quiet = async () => {
     if (run.loaded) return;
     try {
-      await untilQuiet(() => children.pids(), say);
+      await untilQuiet(() => children.pids(), say, options.force);
     } catch (error) {
       if (!options.force || !(error instanceof Loaded)) throw error;
       say(`${error.message}; going on`);

@@ -17,7 +17,7 @@ export interface Options {
   profile: string | undefined;
 }
 
-export const USAGE = `npm run bench -- [--only T2,L1,M1] [--rounds N] [--seconds N] [-o table|json] [--force] [--build MAIN_JS] [--baseline MAIN_JS] [--profile DIR]
+export const USAGE = `npm run bench -- [--only T1,T2,L1,M1,A1] [--rounds N] [--seconds N] [-o table|json] [--force] [--build MAIN_JS] [--baseline MAIN_JS] [--profile DIR]
 
   --only      scenarios, with commas (default: all)
   --rounds    interleaved rounds that count (default 5)

@@ -93,6 +93,16 @@ export class Children {
     });
   }
 
+  /** Sends that to a child that answers every message with one. One at a time. */
+  ask<T>(name: string, message: object): Promise<T> {
+    const child = this.#children.get(name);
+    if (child === undefined) throw new Error(`there is no ${name}`);
+    return new Promise((resolve) => {
+      child.once('message', (answer) => resolve(answer as T));
+      child.send(message);
+    });
+  }
+
   /** Ends all of them, in order of their start, Redis last. */
   async endAll(): Promise<void> {
     await Promise.all([...this.#children.values()].map((child) => this.#end(child)));

@@ -6,12 +6,14 @@ import { CpuReading } from './cpu.js';
 export const OTHERS_MAX = 0.25;
 const LOOK_MS = 500;
 const PATIENCE_MS = 60_000;
+/** Of those who take figures of a loaded machine too. */
+const FORCED_PATIENCE_MS = 2_000;
 
 export class Loaded extends Error {}
 
-/** Waits until the processes of others leave the machine alone. Rejects with Loaded after a minute. `own` are ours, by name. */
-export async function untilQuiet(own: () => ReadonlyMap<string, number>, say: (text: string) => void): Promise<void> {
-  const end = performance.now() + PATIENCE_MS;
+/** Waits until the processes of others leave the machine alone. Rejects with Loaded after a minute, `forced` after two seconds. `own` are ours, by name. */
+export async function untilQuiet(own: () => ReadonlyMap<string, number>, say: (text: string) => void, forced: boolean): Promise<void> {
+  const end = performance.now() + (forced ? FORCED_PATIENCE_MS : PATIENCE_MS);
   for (let told = false; ; told = true) {
     const before = new CpuReading(own());
     await pause(LOOK_MS);

@@ -2,6 +2,7 @@ import { compare, details } from '../lib/figures.js';
 import { RedisStats } from '../lib/redis-stats.js';
 import { rounds } from '../lib/rounds.js';
 import type { Bench, Figure, Scenario } from '../scenario.js';
+import { attachedSubjects } from '../subjects/attached.js';
 import { bullmq } from '../subjects/bullmq.js';
 import { musters, startWorkers } from '../subjects/muster.js';
 
@@ -10,13 +11,14 @@ const scenario = 'L1';
 
 export const l1: Scenario = {
   name: scenario,
-  title: `idle latency from submission to result, ${WORKERS} dialed workers, one job outstanding, 100 B in and out`,
+  title: `idle latency from submission to result, ${WORKERS} workers, one job outstanding, 100 B in and out; muster: dialed and by RunJob, attached: raw clients over Session, attached sdk: Worker and Client`,
 
   async run(bench: Bench): Promise<Figure[]> {
     const redis = await bench.children.redis();
     const ports = await startWorkers(bench, WORKERS);
     const ours = await musters(bench, redis, ports);
-    const subjects = [...ours, await bullmq(bench, redis, WORKERS)];
+    const { raw, sdk } = await attachedSubjects(bench, redis, WORKERS, 'attached replica');
+    const subjects = [...ours, raw, sdk, await bullmq(bench, redis, WORKERS)];
     const stats = new RedisStats(redis.url);
     const samples = await rounds(bench, { subjects, outstanding: 1, redis: stats });
     stats.close();
@@ -27,6 +29,10 @@ export const l1: Scenario = {
     return [
       compare(samples, { ...p50, peer: 'bullmq', want: { atMost: 1.5 } }),
       compare(samples, { ...p99, peer: 'bullmq' }),
+      compare(samples, { ...p50, subject: 'attached', peer: 'bullmq', want: { atMost: 0.6 } }),
+      compare(samples, { ...p99, subject: 'attached', peer: 'bullmq' }),
+      compare(samples, { ...p50, subject: 'attached sdk', peer: 'bullmq' }),
+      compare(samples, { ...p99, subject: 'attached sdk', peer: 'bullmq' }),
       ...baseline,
       ...subjects.flatMap(({ name }) => [
         ...details(samples, scenario, name, 'CPU of all', 'µs/job'),
