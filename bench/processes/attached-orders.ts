@@ -1,5 +1,5 @@
-/** What the process of attached workers is told to do. `target`: of the channels that it opens from then on. */
-export type Order = { do: 'attach' | 'target'; target: string } | { do: 'keep' | 'finish' | 'look' };
+/** What the process of attached workers is told to do. `targets`: one of them for each channel that it opens from then on. */
+export type Order = { do: 'attach' | 'targets'; targets: string[] } | { do: 'keep' | 'finish' | 'look' };
 
 /** How its workers are once that is done. */
 export interface Answer {

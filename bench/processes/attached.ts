@@ -11,11 +11,11 @@ import type { Answer, Order } from './attached-orders.js';
 const [, , pool = '', prefix = '', count = '0'] = process.argv;
 const AT_ONCE = 64;
 const RETRY_MS = 500;
-/** One address at random: as a load balancer would, and as the SDK does. */
-const SERVICE_CONFIG = JSON.stringify({ loadBalancingConfig: [{ pick_first: { shuffleAddressList: true } }] });
+/** The end of a round of levelling out. */
+const MOVE_MS = 1_000;
 const NO_BYTES = Buffer.alloc(0);
 
-let target = '';
+let targets: string[] = [];
 /** Assignments are kept without a result. */
 let keeping = false;
 
@@ -38,11 +38,12 @@ class BenchWorker {
 
   /** Resolves with the first Welcome of a new stream; the stream before is ended then. */
   attach(): Promise<void> {
+    // One at random: as a load balancer would, and as the SDK does.
+    const target = targets[Math.floor(Math.random() * targets.length)] ?? '';
     const client = new WorkerServiceClient(target, credentials.createInsecure(), {
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_retries': 0,
       'grpc.enable_channelz': 0,
-      'grpc.service_config': SERVICE_CONFIG,
     });
     const stream = client.attach();
     return new Promise((resolve) => {
@@ -85,7 +86,7 @@ class BenchWorker {
         stream.write({ frame: { $case: 'pong', value: { nonce: frame.value.nonce, held: this.#held() } } });
         return;
       case 'reattach':
-        if (stream === this.#stream) void this.attach();
+        setTimeout(() => stream === this.#stream && void this.attach(), MOVE_MS * Math.random());
         return;
       default:
         return;
@@ -114,11 +115,11 @@ async function attachAll(): Promise<void> {
 async function follow(order: Order): Promise<Answer> {
   switch (order.do) {
     case 'attach':
-      target = order.target;
+      targets = order.targets;
       await attachAll();
       break;
-    case 'target':
-      target = order.target;
+    case 'targets':
+      targets = order.targets;
       break;
     case 'keep':
       keeping = true;

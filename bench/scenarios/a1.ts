@@ -31,7 +31,7 @@ export const a1: Scenario = {
     await bench.quiet();
 
     const bytesBefore = rss();
-    const attachMs = await timed(() => fleet.tell({ do: 'attach', target: first.target }));
+    const attachMs = await timed(() => fleet.tell({ do: 'attach', targets: [first.target] }));
     const bytes = rss();
     bench.say(`${WORKERS} attached after ${attachMs.toFixed(0)} ms`);
     const assignMs = await assignEach(first, fleet);
@@ -86,11 +86,11 @@ async function assignEach(api: Api, fleet: Fleet): Promise<number> {
 }
 
 async function levelOut(bench: Bench, first: Api, second: Api, fleet: Fleet): Promise<{ seconds: number; ratio: number }> {
-  const target = `ipv4:${first.target},${second.target}`;
+  const targets = [first.target, second.target];
   let ratio = Number.NaN;
   let told = '';
   const ms = await timed(async () => {
-    await fleet.tell({ do: 'target', target });
+    await fleet.tell({ do: 'targets', targets });
     await fleet.until((answers) => {
       const links = new Map<string, number>();
       for (const { at } of answers) for (const [replica, n] of Object.entries(at)) links.set(replica, (links.get(replica) ?? 0) + n);

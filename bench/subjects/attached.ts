@@ -33,7 +33,7 @@ async function attached(bench: Bench, api: Api, count: number, names: Names): Pr
   const pool = names.subject;
   const process = `${names.subject} workers`;
   const tell = await startAttached(bench, process, pool, 'raw', count);
-  await tell({ do: 'attach', target: api.target });
+  await tell({ do: 'attach', targets: [api.target] });
   const session = await RawSession.open(api.target, pool, PAYLOAD);
   return {
     name: names.subject,

@@ -29,8 +29,6 @@ export interface ReplicaOptions {
 type Mode = 'created' | 'starting' | 'serving' | 'stopping' | 'stopped';
 
 const HEALTH_CONCURRENCY = 4;
-/** Every so many announcements a crowded replica asks some of its attached workers to move. */
-const LEVEL_ANNOUNCES = 5;
 /** Waits are answered so long before the grace ends, so that nobody is cut off. */
 const WAITS_END_MS = 500;
 const SERVED = ['', 'muster.v1.WorkerService', 'muster.v1.JobService', 'muster.v1.AdminService', 'worker.WorkerService'];
@@ -55,7 +53,6 @@ export class Replica {
   #mode: Mode = 'created';
   #grpcPort = 0;
   #startedAt = 0;
-  #announced = 0;
   #announcedAt = 0;
   #sentAway = false;
 
@@ -240,13 +237,13 @@ export class Replica {
     const record = { id: this.id, address, version, links: this.#core.links.size, startedAt: this.#startedAt, draining: this.#stopping };
     await this.#store.writeReplica(record, 3 * config.HOME_BEAT_MS);
     this.#announcedAt = clock.monotonic();
-    if (++this.#announced % LEVEL_ANNOUNCES === 0 && this.#mode === 'serving') await this.#levelOut();
+    if (this.#mode === 'serving') await this.#levelOut();
   }
 
   async #levelOut(): Promise<void> {
     const others = (await this.#store.readReplicas()).filter(({ id, draining }) => id !== this.id && !draining);
     const moved = this.#core.attacher.levelOut(others.map(({ links }) => links));
-    if (moved > 0) this.log.info({ moved }, 'asked workers to move to replicas with fewer');
+    if (moved > 0) this.log.debug({ moved }, 'asked workers to move to replicas with fewer');
   }
 
   /** A replica that Redis does not answer is no home: its attached workers may find a better one. Said once an outage. */

@@ -121,7 +121,7 @@ export class Lifeline<Out, In> {
 
   /** Resolves when the new stream is the current one. Rejects with ApiError. */
   private async connect(): Promise<void> {
-    const { where, method, clock, greet } = this.options;
+    const { where, method, clock, random, greet } = this.options;
     let welcome = (_frame: In) => {};
     let fail = (_error: ApiError) => {};
     const welcomed = new Promise<In>((resolve, reject) => {
@@ -140,6 +140,7 @@ export class Lifeline<Out, In> {
         closed: (error) => (pipe === this.coming ? fail(error) : this.broken(pipe, error)),
       },
       clock,
+      random,
     );
     this.coming = pipe;
     const cancel = clock.after(WELCOME_MS, () => fail(new ApiError(status.DEADLINE_EXCEEDED, '', `no welcome within ${WELCOME_MS} ms`)));
