@@ -4,7 +4,7 @@ import { type Api, connect } from '../../../src/sdk/connect.js';
 import { redisUrl, uniquePool } from '../../helpers/redis.js';
 import { startReplica } from '../../helpers/replica.js';
 import { until } from '../../helpers/until.js';
-import { newClient, startWorker } from './support.js';
+import { gate, newClient, startWorker } from './support.js';
 
 const WORKERS = 20;
 /** Of the fullest replica, at 1.2 times the mean. */
@@ -25,11 +25,12 @@ test('a second replica gets its part of the attached workers, and their jobs go 
   const target = `ipv4:${first.target},127.0.0.1:${port}`;
   const pool = uniquePool();
   const ran: number[] = [];
+  const levelled = gate();
   const start = (id: string) =>
     startWorker({ target, pool, id }, (worker) =>
       worker.handle('slow', async (n: number) => {
         ran.push(n);
-        await new Promise((resolve) => setTimeout(resolve, 3_000));
+        await levelled.opened;
         return n;
       }),
     );
@@ -46,6 +47,7 @@ test('a second replica gets its part of the attached workers, and their jobs go 
   const again = await startReplica(redisUrl, { ...SETTINGS, GRPC_ADDR: `127.0.0.1:${port}` });
   const level = async () => (await linksOf(first)) <= LEVEL && (await linksOf(again)) <= LEVEL;
   await until(level, { timeoutMs: 30_000, what: 'the links to level out' });
+  levelled.open();
   expect((await Promise.all(jobs)).sort((a, b) => a - b)).toEqual(Array.from({ length: WORKERS }, (_, n) => n));
   expect(ran).toHaveLength(WORKERS);
 }, 60_000);
