@@ -25,7 +25,7 @@ export interface FinisherOptions {
   onError: (error: unknown) => void;
 }
 
-type Release = LeaseRef & { blocked: boolean; reason: string };
+type Release = LeaseRef & { link: string; blocked: boolean; reason: string };
 
 const RETRY_MS = { first: 100, most: 2_000 };
 
@@ -84,10 +84,10 @@ export class Finisher {
     });
   }
 
-  /** The attempt never began. */
-  release(lease: LeaseRef, reason: string, blocked: boolean): void {
-    const { pool, worker, jobId, fence } = lease;
-    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, blocked, reason })).then(() =>
+  /** The attempt never began, under that link epoch. */
+  release(lease: LeaseRef & { link: string }, reason: string, blocked: boolean): void {
+    const { pool, worker, jobId, fence, link } = lease;
+    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, link, blocked, reason })).then(() =>
       this.#options.running.remove(lease),
     );
   }

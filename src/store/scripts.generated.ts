@@ -16,12 +16,40 @@ local LATER = P .. 'later'
 local DEADLINES = P .. 'deadlines'
 local ADDRESSES = P .. 'addresses'
 local function waiting_key(priority) return P .. 'waiting:' .. priority end
-local counts = {}
+local counts, scores, doomed = {}, {}, {}
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
+local function score(key, member, value)
+  if not scores[key] then scores[key] = {} end
+  scores[key][member] = value
+end
+local function doom(key) doomed[#doomed + 1] = key end
 local function flush()
   for name, n in pairs(counts) do
     if n ~= 0 then call('HINCRBY', META, name, n) end
   end
+  for key, members in pairs(scores) do
+    local put, out = { 'ZADD', key }, { 'ZREM', key }
+    for member, value in pairs(members) do
+      if value then
+        put[#put + 1] = value
+        put[#put + 1] = member
+        if #put > 1000 then
+          call(unpack(put))
+          put = { 'ZADD', key }
+        end
+      else
+        out[#out + 1] = member
+        if #out > 1000 then
+          call(unpack(out))
+          out = { 'ZREM', key }
+        end
+      end
+    end
+    if #put > 2 then call(unpack(put)) end
+    if #out > 2 then call(unpack(out)) end
+  end
+  for i = 1, #doomed, 1000 do call('UNLINK', unpack(doomed, i, math.min(i + 999, #doomed))) end
+  counts, scores, doomed = {}, {}, {}
 end
 local function event(kind, subject, ...)
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind, 'subject', subject, 'at', NOW, 'by', HOME, ...)
@@ -34,7 +62,7 @@ const bury = String.raw`local function revoke_all(w, reason, message)
   for i = 1, #held, 2 do
     local fence = held[i + 1]
     if string.sub(fence, 1, 1) == '!' then
-      call('ZREM', LEASES, fence .. ' ' .. w.id .. ' ' .. held[i])
+      score(LEASES, fence .. ' ' .. w.id .. ' ' .. held[i], false)
     else
       local j = job_get(held[i])
       if j.state == 'running' and j.fence == fence then revoke(j, reason, message, 14) end
@@ -56,14 +84,22 @@ local function settle_or_leave(w)
   if w.leaving and w.state ~= 'dead' and call('HLEN', held_key(w.id)) == 0 then return bury_worker(w, 'deregistered') end
   settle(w)
 end`;
-const jobs = String.raw`local function job_get(id)
-  local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'handovers', 'retry', 'fatal', 'keep', 'waiter', 'queue', 'total',
-    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from', 'kind',
-    'method')
-  return { id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), handovers = tonumber(v[4] or 0), retry = v[5], fatal = v[6],
-    keep = v[7], waiter = v[8], queue = v[9], total = v[10], created = tonumber(v[11] or 0), priority = v[12] or '0', worker = v[13],
-    delivered = v[14] == '1', run = tonumber(v[15] or 0), started = tonumber(v[16] or 0), done = v[17], metadata = v[18], progress = v[19],
-    from = tonumber(v[20] or v[11] or 0), kind = v[21] or '', method = v[22] or '' }
+const jobs = String.raw`local rest = { __index = function(j, name)
+  if rawget(j, 'whole') then return nil end
+  local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'created', 'priority', 'worker', 'delivered', 'from')
+  local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], created = tonumber(v[4] or 0),
+    priority = v[5] or '0', worker = v[6], delivered = v[7] == '1', from = tonumber(v[8] or v[4] or 0) }
+  for field, value in pairs(there) do
+    if rawget(j, field) == nil then rawset(j, field, value) end
+  end
+  return rawget(j, name)
+end }
+local function job_get(id)
+  local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'keep', 'waiter', 'queue', 'total', 'run', 'started', 'done', 'metadata',
+    'progress', 'kind', 'method')
+  return setmetatable({ id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), keep = v[4], waiter = v[5], queue = v[6], total = v[7],
+    run = tonumber(v[8] or 0), started = tonumber(v[9] or 0), done = v[10], metadata = v[11], progress = v[12], kind = v[13] or '',
+    method = v[14] or '' }, rest)
 end
 local function is_terminal(state)
   return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired'
@@ -85,9 +121,9 @@ local function add_waiter(j)
   call('HSET', job_key(j.id), 'waiter', j.waiter)
 end
 local function backlog()
-  local n = call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0)
-  for p = 0, 3 do n = n + call('LLEN', waiting_key(p)) end
-  return n
+  local entries = 0
+  for p = 0, 3 do entries = entries + call('LLEN', waiting_key(p)) end
+  return call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0) + entries, entries
 end
 local function enqueue(j, ahead)
   call('HSET', job_key(j.id), 'state', 'waiting')
@@ -116,11 +152,11 @@ local function terminal(j, state, but, accepted)
     if j.metadata then call('PEXPIRE', key .. ':metadata', keep) end
     call('ZADD', P .. 'buried', NOW, j.id)
   else
-    call('UNLINK', key .. ':payload')
-    if j.metadata then call('UNLINK', key .. ':metadata') end
-    call('ZADD', P .. 'finished', NOW, j.id)
+    doom(key .. ':payload')
+    if j.metadata then doom(key .. ':metadata') end
+    score(P .. 'finished', j.id, NOW)
   end
-  if j.progress then call('UNLINK', key .. ':progress') end
+  if j.progress then doom(key .. ':progress') end
   if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
   if accepted then
@@ -172,7 +208,7 @@ local function handover(j, delay, why)
   if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end
 end
 local function revoke(j, reason, message, code)
-  call('ZREM', LEASES, j.id)
+  score(LEASES, j.id, false)
   if j.delivered then
     attempt_failed(j, tostring(code), true, reason, failure_json(code, reason, message), '')
   else
@@ -181,12 +217,12 @@ local function revoke(j, reason, message, code)
 end
 local function quarantine(j, w)
   call('HSET', held_key(j.worker), j.id, '!' .. j.fence)
-  if w.contract == 'METHOD' then call('ZADD', LEASES, NOW + QUARANTINE_MAX_MS, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id) end
+  if w.contract == 'METHOD' then score(LEASES, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id, NOW + QUARANTINE_MAX_MS) end
   tell(w.home, 'cancel ' .. j.id .. ' ' .. j.fence .. ' ' .. j.worker)
 end
 local function unhold(worker, job, fence)
   call('HDEL', held_key(worker), job)
-  call('ZREM', LEASES, '!' .. fence .. ' ' .. worker .. ' ' .. job)
+  score(LEASES, '!' .. fence .. ' ' .. worker .. ' ' .. job, false)
 end`;
 const match = String.raw`local fence, paused
 local function pool_state()
@@ -211,7 +247,7 @@ local function lease(j, w)
   j.state = 'running'
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
   call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
-  call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), j.id)
+  score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
   end
@@ -227,11 +263,10 @@ local function next_job()
   for p = 3, 0, -1 do
     local list = waiting_key(p)
     while budget > 0 do
-      local id = call('LINDEX', list, 0)
+      local id = call('LPOP', list)
       if not id then break end
       local j = job_get(id)
       if j.state == 'waiting' then return j, list end
-      call('LPOP', list)
       count('tombstones', -1)
       budget = budget - 1
     end
@@ -252,7 +287,7 @@ local function take_worker()
     if w.state == 'free' and not home_alive(w.home) then
       suspect(w, 'home_gone')
     elseif w.state then
-      call('HSET', worker_key(id), 'listed', '0')
+      write_state(w)
     end
   end
   return nil
@@ -263,12 +298,13 @@ end
 local function put_back(w, room)
   if room > 0 then
     call('RPUSH', FREE, w.id)
+    w.listed = true
   else
-    call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')
+    w.state = 'busy'
+    write_state(w)
   end
 end
-local function give(j, list, w, room)
-  call('LPOP', list)
+local function give(j, w, room)
   budget = budget - 1
   put_back(w, room - lease(j, w))
 end
@@ -280,8 +316,11 @@ local function match()
     local j, list = next_job()
     if not j then break end
     local w, room = take_worker()
-    if not w then break end
-    give(j, list, w, room)
+    if not w then
+      call('LPUSH', list, j.id)
+      break
+    end
+    give(j, w, room)
   end
   if budget > 0 then return 0 end
   return (call('LLEN', FREE) > 0 and anything_waits()) and 1 or 0
@@ -289,11 +328,11 @@ end
 local function claim(w, link)
   pool_state()
   if paused or not active(w) or w.blocked or w.home ~= HOME or w.link ~= link then return false end
-  if w.slots <= call('HLEN', held_key(w.id)) then return false end
-  local j, list = next_job()
+  w.holds = w.holds or call('HLEN', held_key(w.id))
+  if w.slots <= w.holds then return false end
+  local j = next_job()
   if not j then return false end
-  call('LPOP', list)
-  lease(j, w)
+  w.holds = w.holds + lease(j, w)
   budget = budget - 1
   return true
 end
@@ -305,7 +344,13 @@ end`;
 const workers = String.raw`local function worker_get(id)
   local v = call('HMGET', worker_key(id), 'state', 'listed', 'blocked', 'slots', 'home', 'boot', 'link', 'contract', 'drained', 'address', 'leaving')
   return { id = id, state = v[1], listed = v[2] == '1', blocked = v[3] == '1', slots = tonumber(v[4] or 0), home = v[5], boot = v[6],
-    link = v[7], contract = v[8], drained = v[9] == '1', address = v[10], leaving = v[11] == '1' }
+    link = v[7], contract = v[8], drained = v[9] == '1', address = v[10], leaving = v[11] == '1', written = (v[1] or '') .. (v[2] or '') }
+end
+local function write_state(w)
+  local listed = w.listed and '1' or '0'
+  if w.written == w.state .. listed then return end
+  w.written = w.state .. listed
+  call('HSET', worker_key(w.id), 'state', w.state, 'listed', listed)
 end
 local function active(w) return w.state == 'free' or w.state == 'busy' end
 local function unlist(w)
@@ -318,7 +363,7 @@ end
 local function settle(w)
   if not active(w) then return end
   local state = 'busy'
-  if not w.blocked and w.slots > call('HLEN', held_key(w.id)) then
+  if not w.blocked and w.slots > (w.holds or call('HLEN', held_key(w.id))) then
     state = 'free'
     if not w.listed then
       call('RPUSH', FREE, w.id)
@@ -327,13 +372,15 @@ local function settle(w)
   else
     unlist(w)
   end
+  w.holds = nil
   w.state = state
-  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0')
+  write_state(w)
 end
 local function bench(w, state, reason)
   unlist(w)
   w.state = state
-  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0', 'reason', reason)
+  write_state(w)
+  call('HSET', worker_key(w.id), 'reason', reason)
 end
 local function suspect(w, reason)
   bench(w, 'suspect', reason)
@@ -343,7 +390,8 @@ end
 local function restore(w)
   w.state = (w.drained or w.leaving) and 'draining' or 'busy'
   if not w.leaving then call('ZREM', DEADLINES, '@' .. w.id) end
-  call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
+  call('HSET', worker_key(w.id), 'misses', '0', 'reason', '')
+  if not active(w) then write_state(w) end
   settle(w)
 end
 local alive = {}
@@ -455,12 +503,13 @@ for i = 1, #held, 2 do
     if says[job .. ' ' .. f] then
       kept[#kept + 1] = { job, f }
       call('HSET', job_key(job), 'delivered', '1')
-      call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
-    elseif not j.delivered then
-      assignment(j, w)
+      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
     else
-      call('HDEL', held_key(id), job)
-      revoke(j, 'attempt_lost', 'the worker ' .. id .. ' attached again and does not run it', 14)
+      if j.delivered then
+        call('HSET', job_key(job), 'delivered', '0')
+        score(LEASES, job, math.min(NOW + DELIVERY_MS, j.started + j.run))
+      end
+      assignment(j, w)
     end
   end
   says[job .. ' ' .. f] = nil
@@ -473,7 +522,7 @@ for name, finished in pairs(says) do
   end
 end
 w.state = (w.drained or w.leaving) and 'draining' or 'busy'
-call('HSET', key, 'state', w.state)
+write_state(w)
 settle_or_leave(w)
 local more = match()
 return done({ 'ok', w.link, w.state, kept, abandon }, more)`].join('\n'),
@@ -500,7 +549,7 @@ for what, worker, link, job, fence_ in items() do
   elseif what == 'lease' then
     local j = job_get(job)
     if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
-      call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
       if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
     else
       answer = (j.state == 'cancelled' and j.fence == fence_) and 'cancelled' or 'gone'
@@ -548,7 +597,7 @@ for job in items() do
     dequeue(j)
     terminal(j, 'cancelled')
   elseif j.state == 'running' then
-    call('ZREM', LEASES, job)
+    score(LEASES, job, false)
     quarantine(j, worker_get(j.worker))
     terminal(j, 'cancelled')
   end
@@ -639,7 +688,7 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   if held == fence_ and j.state == 'running' and j.fence == fence_ then
     verdict = 'accepted'
     call('HDEL', held_key(worker), job)
-    call('ZREM', LEASES, job)
+    score(LEASES, job, false)
     if outcome == 'ok' then
       local keep = terminal(j, 'succeeded', HOME, fence_)
       call('SET', job_key(job) .. ':result', blob, 'PX', keep)
@@ -869,25 +918,25 @@ call('ZREM', DEADLINES, '@' .. id)
 call('ZADD', P .. 'homes', NOW, HOME)
 if not known then event('worker.registered', id, 'address', address, 'contract', contract) end
 w.state = w.drained and 'draining' or 'busy'
-call('HSET', key, 'state', w.state)
+write_state(w)
 settle(w)
 local more = match()
 return done({ 'ok', w.link, w.state, freed }, more)`].join('\n'),
   },
   release: {
     args: [],
-    each: ['worker', 'job', 'fence', 'blocked', 'reason'],
+    each: ['worker', 'job', 'fence', 'link', 'blocked', 'reason'],
     denyOom: false,
-    source: [base, workers, jobs, bury, match, String.raw`local function items() local i, n = -2, #ARGV return function() i = i + 5 if i <= n then return unpack(ARGV, i, i + 4) end end end
+    source: [base, workers, jobs, bury, match, String.raw`local function items() local i, n = -3, #ARGV return function() i = i + 6 if i <= n then return unpack(ARGV, i, i + 5) end end end
 local reply = {}
-for worker, job, fence_, blocked, reason in items() do
+for worker, job, fence_, link, blocked, reason in items() do
   local w = worker_get(worker)
   local j = job_get(job)
   local hit = 0
-  if call('HGET', held_key(worker), job) == fence_ and j.state == 'running' and j.fence == fence_ then
+  if w.link == link and call('HGET', held_key(worker), job) == fence_ and j.state == 'running' and j.fence == fence_ then
     hit = 1
     call('HDEL', held_key(worker), job)
-    call('ZREM', LEASES, job)
+    score(LEASES, job, false)
     if blocked == '1' and w.state then
       w.blocked = true
       call('HSET', worker_key(worker), 'blocked', '1')
@@ -952,9 +1001,8 @@ return done(reply, more)`].join('\n'),
 local function items() local i, n = -10, #ARGV return function() i = i + 15 if i <= n then return unpack(ARGV, i, i + 14) end end end
 local reply = {}
 local existing, refused, new = {}, {}, 0
-local room = tonumber(max_waiting) - backlog()
-local entries = call('LLEN', waiting_key(3)) + call('LLEN', waiting_key(2)) + call('LLEN', waiting_key(1)) + call('LLEN', waiting_key(0))
-room = math.min(room, 2 * tonumber(max_waiting) - entries)
+local waiting_now, entries = backlog()
+local room = math.min(tonumber(max_waiting) - waiting_now, 2 * tonumber(max_waiting) - entries)
 local settled = call('HGET', META, 'family')
 local n = 0
 local seen_here = {}
@@ -977,7 +1025,8 @@ for id, digest, kind, method, priority in items() do
   end
 end
 pool_state()
-local straight = new > 0 and not paused and one_priority and all_new and call('LLEN', FREE) > 0 and not anything_waits()
+local straight = new > 0 and not paused and one_priority and all_new and entries == 0 and call('LLEN', FREE) > 0
+local payloads = { 'MSET' }
 n = 0
 for id, digest, kind, method, priority, start, run, keep, queue, total, retry, fatal, waiter, payload, metadata in items() do
   n = n + 1
@@ -1031,7 +1080,10 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       put('state', from == NOW and 'waiting' or 'scheduled')
     end
     call(unpack(fields))
-    if payload ~= '' then call('SET', key .. ':payload', payload) end
+    if payload ~= '' then
+      payloads[#payloads + 1] = key .. ':payload'
+      payloads[#payloads + 1] = payload
+    end
     if metadata ~= '' then call('SET', key .. ':metadata', metadata) end
     if queue ~= '' or total ~= '' then
       local due = math.huge
@@ -1041,7 +1093,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     end
     if w then
       call('HSET', held_key(w.id), id, j.fence)
-      call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), id)
+      score(LEASES, id, NOW + math.min(DELIVERY_MS, j.run))
       put_back(w, room - 1)
       if w.home == HOME then
         assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '' }
@@ -1058,6 +1110,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     reply[n] = 'created'
   end
 end
+if #payloads > 1 then call(unpack(payloads)) end
 local more = match()
 return done({ int(NOW), reply }, more)`].join('\n'),
   },
@@ -1140,7 +1193,7 @@ if NOW >= grace then
           quarantine(j, w)
           attempt_failed(j, '14', true, 'lease_expired', failure_json(14, 'lease_expired', 'its replica stopped vouching for it'), '')
         elseif NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home) then
-          call('ZADD', LEASES, NOW + HOME_TTL_MS / 2, member)
+          score(LEASES, member, NOW + HOME_TTL_MS / 2)
         else
           call('HDEL', held_key(j.worker), member)
           tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)
@@ -1168,7 +1221,7 @@ for _, id in ipairs(deadlines) do
     local j = job_get(id)
     if j.state == 'running' and j.total and NOW >= j.created + tonumber(j.total) then
       local w = worker_get(j.worker)
-      call('ZREM', LEASES, id)
+      score(LEASES, id, false)
       quarantine(j, w)
       terminal(j, 'expired')
     elseif j.state == 'waiting' or j.state == 'scheduled' then
@@ -1193,6 +1246,7 @@ for _, id in ipairs((due(P .. 'dead'))) do
     break
   end
 end
+flush()
 local function trim(key, kept)
   local over = call('ZCARD', key) - tonumber(kept)
   if over > 0 then return call('ZRANGE', key, 0, math.min(over, 1000) - 1) end
@@ -1239,7 +1293,7 @@ for job, fence_, finished, progress in items() do
   local j = job_get(job)
   local mine = known == 'ok' and j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_
   if mine then
-    call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+    score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
     if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
     if progress ~= '' then
       call('SET', job_key(job) .. ':progress', progress)
@@ -1248,6 +1302,7 @@ for job, fence_, finished, progress in items() do
   end
   revoked[#revoked + 1] = mine and 0 or 1
 end
+flush()
 return { { known, revoked }, assigned, 0 }`].join('\n'),
   },
 } as const;

@@ -110,7 +110,15 @@ async function driveJobs(store: Store, pool: string, call: ScriptCall): Promise<
       return answer(await jobs.finish(pool, results, call.claims), (all) => all.map(({ verdict, state, attempt }) => ({ verdict, state, attempt })));
     }
     case 'release': {
-      const leases = call.leases.map(({ worker, job, fence, blocked }) => ({ pool, worker, jobId: job, fence, blocked, reason: 'refused' }));
+      const leases = call.leases.map(({ worker, job, fence, link, blocked }) => ({
+        pool,
+        worker,
+        jobId: job,
+        fence,
+        link,
+        blocked,
+        reason: 'refused',
+      }));
       return answer(await jobs.release(pool, leases));
     }
     case 'accept': {

@@ -128,7 +128,7 @@ function isStale(s: PoolState, call: Call): boolean {
         return held !== fence && held !== `!${fence}`;
       });
     case 'release':
-      return call.leases.every(({ worker: id, job, fence }) => s.held[id]?.[job] !== fence);
+      return call.leases.every(({ worker: id, job, fence, link }) => worker(id)?.link !== link || s.held[id]?.[job] !== fence);
     case 'probed':
     case 'suspect':
       return worker(call.worker)?.boot !== call.boot || worker(call.worker)?.link !== call.link || worker(call.worker)?.home !== call.home;

@@ -99,10 +99,10 @@ export function finish(m: Model, { results, claims }: CallOf<'finish'>): unknown
 }
 
 export function release(m: Model, { leases }: CallOf<'release'>): unknown {
-  const reply = leases.map(({ worker, job, fence, blocked }) => {
+  const reply = leases.map(({ worker, job, fence, link, blocked }) => {
     const j = m.leased(worker, job, fence);
     const w = m.workers.get(worker);
-    if (!j || !w) return false;
+    if (!j || !w || String(w.link) !== link) return false;
     m.unhold(worker, job);
     m.leases.delete(job);
     if (blocked) w.blocked = true;

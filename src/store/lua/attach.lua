@@ -7,7 +7,7 @@
 --   kept, abandon: {job, fence} each: leases that go on; attempts that the worker must stop
 -- @use workers jobs bury match
 -- Takes no lock: the link epoch decides. Held and leased: goes on, delivered. Held, not leased: abandoned, its slot quarantined until the
--- worker has stopped it. Leased, undelivered, not held: in the reply once more, same fence. Delivered, not held: the attempt is lost.
+-- worker has stopped it. Leased, not held: in the reply once more, same fence. It was written to a stream that this Hello overtook, or that broke.
 local w = worker_get(id)
 local key = worker_key(id)
 
@@ -61,12 +61,13 @@ for i = 1, #held, 2 do
     if says[job .. ' ' .. f] then
       kept[#kept + 1] = { job, f }
       call('HSET', job_key(job), 'delivered', '1')
-      call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
-    elseif not j.delivered then
-      assignment(j, w)
+      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
     else
-      call('HDEL', held_key(id), job)
-      revoke(j, 'attempt_lost', 'the worker ' .. id .. ' attached again and does not run it', 14)
+      if j.delivered then
+        call('HSET', job_key(job), 'delivered', '0')
+        score(LEASES, job, math.min(NOW + DELIVERY_MS, j.started + j.run))
+      end
+      assignment(j, w)
     end
   end
   says[job .. ' ' .. f] = nil
@@ -80,7 +81,7 @@ for name, finished in pairs(says) do
 end
 
 w.state = (w.drained or w.leaving) and 'draining' or 'busy'
-call('HSET', key, 'state', w.state)
+write_state(w)
 settle_or_leave(w)
 local more = match()
 return done({ 'ok', w.link, w.state, kept, abandon }, more)

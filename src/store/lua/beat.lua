@@ -24,7 +24,7 @@ for what, worker, link, job, fence_ in items() do
   elseif what == 'lease' then
     local j = job_get(job)
     if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
-      call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
       if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
     else
       answer = (j.state == 'cancelled' and j.fence == fence_) and 'cancelled' or 'gone'

@@ -12,7 +12,7 @@ for job in items() do
     dequeue(j)
     terminal(j, 'cancelled')
   elseif j.state == 'running' then
-    call('ZREM', LEASES, job)
+    score(LEASES, job, false)
     quarantine(j, worker_get(j.worker))
     terminal(j, 'cancelled')
   end

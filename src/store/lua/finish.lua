@@ -32,7 +32,7 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   if held == fence_ and j.state == 'running' and j.fence == fence_ then
     verdict = 'accepted'
     call('HDEL', held_key(worker), job)
-    call('ZREM', LEASES, job)
+    score(LEASES, job, false)
     if outcome == 'ok' then
       local keep = terminal(j, 'succeeded', HOME, fence_)
       call('SET', job_key(job) .. ':result', blob, 'PX', keep)

@@ -51,7 +51,7 @@ call('ZADD', P .. 'homes', NOW, HOME)
 if not known then event('worker.registered', id, 'address', address, 'contract', contract) end
 
 w.state = w.drained and 'draining' or 'busy'
-call('HSET', key, 'state', w.state)
+write_state(w)
 settle(w)
 local more = match()
 return done({ 'ok', w.link, w.state, freed }, more)

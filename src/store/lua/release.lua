@@ -1,20 +1,21 @@
 -- release: the link could not deliver, or the worker refused. No attempt is spent; a handover is, and at the bound the job is buried.
 -- @args -
--- @each worker job fence blocked reason
+-- @each worker job fence link blocked reason
+--   link: the epoch of the link that could not; under a newer one the lease was sent again, and is not this caller's to give back
 --   blocked: '1' when the worker said that it is busy: off the list until a probe finds it free
 --   reason: one sentence, for the dead letter
 -- @returns for each 1 (released) or 0 (the lease was not there any more)
 -- @use workers jobs bury match
--- Idempotent by (job, fence).
+-- Idempotent by (job, fence, link).
 local reply = {}
-for worker, job, fence_, blocked, reason in items() do
+for worker, job, fence_, link, blocked, reason in items() do
   local w = worker_get(worker)
   local j = job_get(job)
   local hit = 0
-  if call('HGET', held_key(worker), job) == fence_ and j.state == 'running' and j.fence == fence_ then
+  if w.link == link and call('HGET', held_key(worker), job) == fence_ and j.state == 'running' and j.fence == fence_ then
     hit = 1
     call('HDEL', held_key(worker), job)
-    call('ZREM', LEASES, job)
+    score(LEASES, job, false)
     if blocked == '1' and w.state then
       w.blocked = true
       call('HSET', worker_key(worker), 'blocked', '1')

@@ -12,10 +12,9 @@
 -- if that is undelivered and the caller is its home.
 local reply = {}
 local existing, refused, new = {}, {}, 0
-local room = tonumber(max_waiting) - backlog()
-local entries = call('LLEN', waiting_key(3)) + call('LLEN', waiting_key(2)) + call('LLEN', waiting_key(1)) + call('LLEN', waiting_key(0))
+local waiting_now, entries = backlog()
 -- Tombstones count for nothing in the backlog, but the lists that hold them are bounded too.
-room = math.min(room, 2 * tonumber(max_waiting) - entries)
+local room = math.min(tonumber(max_waiting) - waiting_now, 2 * tonumber(max_waiting) - entries)
 local settled = call('HGET', META, 'family')
 
 -- Every item is judged before the first write.
@@ -43,7 +42,8 @@ end
 -- Nothing waits before these, they are of one priority, and none was there before: then each goes straight to the worker that it would be matched with, as long as
 -- there is one. It saves the way through the list, half of what a submission costs.
 pool_state()
-local straight = new > 0 and not paused and one_priority and all_new and call('LLEN', FREE) > 0 and not anything_waits()
+local straight = new > 0 and not paused and one_priority and all_new and entries == 0 and call('LLEN', FREE) > 0
+local payloads = { 'MSET' }
 
 n = 0
 for id, digest, kind, method, priority, start, run, keep, queue, total, retry, fatal, waiter, payload, metadata in items() do
@@ -98,7 +98,10 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       put('state', from == NOW and 'waiting' or 'scheduled')
     end
     call(unpack(fields))
-    if payload ~= '' then call('SET', key .. ':payload', payload) end
+    if payload ~= '' then
+      payloads[#payloads + 1] = key .. ':payload'
+      payloads[#payloads + 1] = payload
+    end
     if metadata ~= '' then call('SET', key .. ':metadata', metadata) end
     if queue ~= '' or total ~= '' then
       local due = math.huge
@@ -108,7 +111,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     end
     if w then
       call('HSET', held_key(w.id), id, j.fence)
-      call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), id)
+      score(LEASES, id, NOW + math.min(DELIVERY_MS, j.run))
       put_back(w, room - 1)
       if w.home == HOME then
         assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '' }
@@ -125,5 +128,6 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     reply[n] = 'created'
   end
 end
+if #payloads > 1 then call(unpack(payloads)) end
 local more = match()
 return done({ int(NOW), reply }, more)

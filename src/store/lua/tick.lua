@@ -78,7 +78,7 @@ if NOW >= grace then
           attempt_failed(j, '14', true, 'lease_expired', failure_json(14, 'lease_expired', 'its replica stopped vouching for it'), '')
         elseif NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home) then
           -- Its home fell silent before it could confirm: whoever gets the worker next asks for this lease, and the worker knows whether it runs.
-          call('ZADD', LEASES, NOW + HOME_TTL_MS / 2, member)
+          score(LEASES, member, NOW + HOME_TTL_MS / 2)
         else
           call('HDEL', held_key(j.worker), member)
           tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)
@@ -110,7 +110,7 @@ for _, id in ipairs(deadlines) do
     local j = job_get(id)
     if j.state == 'running' and j.total and NOW >= j.created + tonumber(j.total) then
       local w = worker_get(j.worker)
-      call('ZREM', LEASES, id)
+      score(LEASES, id, false)
       quarantine(j, w)
       terminal(j, 'expired')
     elseif j.state == 'waiting' or j.state == 'scheduled' then
@@ -138,6 +138,7 @@ for _, id in ipairs((due(P .. 'dead'))) do
   end
 end
 
+flush()
 local function trim(key, kept)
   local over = call('ZCARD', key) - tonumber(kept)
   if over > 0 then return call('ZRANGE', key, 0, math.min(over, 1000) - 1) end

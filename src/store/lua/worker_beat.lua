@@ -13,7 +13,7 @@ for job, fence_, finished, progress in items() do
   local j = job_get(job)
   local mine = known == 'ok' and j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_
   if mine then
-    call('ZADD', LEASES, math.min(NOW + LEASE_MS, j.started + j.run), job)
+    score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
     if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
     if progress ~= '' then
       call('SET', job_key(job) .. ':progress', progress)
@@ -22,4 +22,5 @@ for job, fence_, finished, progress in items() do
   end
   revoked[#revoked + 1] = mine and 0 or 1
 end
+flush()
 return { { known, revoked }, assigned, 0 }

@@ -114,8 +114,15 @@ export class JobScripts {
     return this.#matched(pool, reply, (own) => items(own).map(toFinished));
   }
 
-  async release(pool: string, leases: readonly (LeaseRef & { blocked: boolean; reason: string })[]): Promise<Matched<boolean[]>> {
-    const each = leases.map(({ worker, jobId, fence, blocked, reason }) => ({ worker, job: jobId, fence, blocked: blocked ? 1 : 0, reason }));
+  async release(pool: string, leases: readonly (LeaseRef & { link: string; blocked: boolean; reason: string })[]): Promise<Matched<boolean[]>> {
+    const each = leases.map(({ worker, jobId, fence, link, blocked, reason }) => ({
+      worker,
+      job: jobId,
+      fence,
+      link,
+      blocked: blocked ? 1 : 0,
+      reason,
+    }));
     return this.#matched(pool, await this.#run.run('release', pool, {}, each), (own) => items(own).map((hit) => number(hit) === 1));
   }
 

@@ -24,10 +24,11 @@ test('no attempt is spent, a handover is, and the job comes back after a pause',
   });
 });
 
-test('again, or under another fence: nothing', async () => {
+test('again, or under another fence or link: nothing', async () => {
   const p = await fixture.pool();
   const lease = await p.leased();
   expect(await p.during(() => release(p, { ...lease, fence: '1' }))).toMatchObject({ value: { reply: [false] }, diff: {} });
+  expect(await p.during(() => release(p, { ...lease, link: '0' }))).toMatchObject({ value: { reply: [false] }, diff: {} });
   await release(p, lease);
   expect(await p.during(() => release(p, lease))).toMatchObject({ value: { reply: [false] }, diff: {} });
 });

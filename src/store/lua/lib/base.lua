@@ -22,13 +22,44 @@ local DEADLINES = P .. 'deadlines'
 local ADDRESSES = P .. 'addresses'
 local function waiting_key(priority) return P .. 'waiting:' .. priority end
 
--- Counters are summed here and written once, by `flush`.
-local counts = {}
+-- What no later line of a script reads is gathered here and written once, by `flush`: one command for a whole batch, where each job would
+-- cost one.
+local counts, scores, doomed = {}, {}, {}
 local function count(name, n) counts[name] = (counts[name] or 0) + n end
+-- A member of a sorted set, or (false) none any more. The last word counts.
+local function score(key, member, value)
+  if not scores[key] then scores[key] = {} end
+  scores[key][member] = value
+end
+local function doom(key) doomed[#doomed + 1] = key end
+
 local function flush()
   for name, n in pairs(counts) do
     if n ~= 0 then call('HINCRBY', META, name, n) end
   end
+  for key, members in pairs(scores) do
+    local put, out = { 'ZADD', key }, { 'ZREM', key }
+    for member, value in pairs(members) do
+      if value then
+        put[#put + 1] = value
+        put[#put + 1] = member
+        if #put > 1000 then
+          call(unpack(put))
+          put = { 'ZADD', key }
+        end
+      else
+        out[#out + 1] = member
+        if #out > 1000 then
+          call(unpack(out))
+          out = { 'ZREM', key }
+        end
+      end
+    end
+    if #put > 2 then call(unpack(put)) end
+    if #out > 2 then call(unpack(out)) end
+  end
+  for i = 1, #doomed, 1000 do call('UNLINK', unpack(doomed, i, math.min(i + 999, #doomed))) end
+  counts, scores, doomed = {}, {}, {}
 end
 
 -- The events stream: transitions of workers, dead letters, operators' acts. Jobs' ordinary ways are not events: too many.

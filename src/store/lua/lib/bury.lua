@@ -4,7 +4,7 @@ local function revoke_all(w, reason, message)
   for i = 1, #held, 2 do
     local fence = held[i + 1]
     if string.sub(fence, 1, 1) == '!' then
-      call('ZREM', LEASES, fence .. ' ' .. w.id .. ' ' .. held[i])
+      score(LEASES, fence .. ' ' .. w.id .. ' ' .. held[i], false)
     else
       local j = job_get(held[i])
       if j.state == 'running' and j.fence == fence then revoke(j, reason, message, 14) end

@@ -1,12 +1,21 @@
 -- A job's ways but for being matched. state: scheduled | waiting | running | succeeded | failed | cancelled | expired.
+-- What every job's way needs is read at once; the rest when it is asked for.
+local rest = { __index = function(j, name)
+  if rawget(j, 'whole') then return nil end
+  local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'created', 'priority', 'worker', 'delivered', 'from')
+  local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], created = tonumber(v[4] or 0),
+    priority = v[5] or '0', worker = v[6], delivered = v[7] == '1', from = tonumber(v[8] or v[4] or 0) }
+  for field, value in pairs(there) do
+    if rawget(j, field) == nil then rawset(j, field, value) end
+  end
+  return rawget(j, name)
+end }
 local function job_get(id)
-  local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'handovers', 'retry', 'fatal', 'keep', 'waiter', 'queue', 'total',
-    'created', 'priority', 'worker', 'delivered', 'run', 'started', 'done', 'metadata', 'progress', 'from', 'kind',
-    'method')
-  return { id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), handovers = tonumber(v[4] or 0), retry = v[5], fatal = v[6],
-    keep = v[7], waiter = v[8], queue = v[9], total = v[10], created = tonumber(v[11] or 0), priority = v[12] or '0', worker = v[13],
-    delivered = v[14] == '1', run = tonumber(v[15] or 0), started = tonumber(v[16] or 0), done = v[17], metadata = v[18], progress = v[19],
-    from = tonumber(v[20] or v[11] or 0), kind = v[21] or '', method = v[22] or '' }
+  local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'keep', 'waiter', 'queue', 'total', 'run', 'started', 'done', 'metadata',
+    'progress', 'kind', 'method')
+  return setmetatable({ id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), keep = v[4], waiter = v[5], queue = v[6], total = v[7],
+    run = tonumber(v[8] or 0), started = tonumber(v[9] or 0), done = v[10], metadata = v[11], progress = v[12], kind = v[13] or '',
+    method = v[14] or '' }, rest)
 end
 
 local function is_terminal(state)
@@ -33,11 +42,11 @@ local function add_waiter(j)
   call('HSET', job_key(j.id), 'waiter', j.waiter)
 end
 
--- Live jobs that wait for a worker or for their time.
+-- Live jobs that wait for a worker or for their time; and how many entries the queues have, tombstones among them.
 local function backlog()
-  local n = call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0)
-  for p = 0, 3 do n = n + call('LLEN', waiting_key(p)) end
-  return n
+  local entries = 0
+  for p = 0, 3 do entries = entries + call('LLEN', waiting_key(p)) end
+  return call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0) + entries, entries
 end
 
 -- Into the queue, at its tail, or at its head when it had its turn already.
@@ -74,11 +83,11 @@ local function terminal(j, state, but, accepted)
     if j.metadata then call('PEXPIRE', key .. ':metadata', keep) end
     call('ZADD', P .. 'buried', NOW, j.id)
   else
-    call('UNLINK', key .. ':payload')
-    if j.metadata then call('UNLINK', key .. ':metadata') end
-    call('ZADD', P .. 'finished', NOW, j.id)
+    doom(key .. ':payload')
+    if j.metadata then doom(key .. ':metadata') end
+    score(P .. 'finished', j.id, NOW)
   end
-  if j.progress then call('UNLINK', key .. ':progress') end
+  if j.progress then doom(key .. ':progress') end
   -- The failure of an attempt before goes when the job goes; a dead letter's is written after this.
   if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
@@ -143,7 +152,7 @@ end
 
 -- The lease ends without a result. `spent`: the attempt counts.
 local function revoke(j, reason, message, code)
-  call('ZREM', LEASES, j.id)
+  score(LEASES, j.id, false)
   if j.delivered then
     attempt_failed(j, tostring(code), true, reason, failure_json(code, reason, message), '')
   else
@@ -155,12 +164,12 @@ end
 -- METHOD workers have no FREE to answer: for them the quarantine has an end of its own, a member of leases that no job id can be.
 local function quarantine(j, w)
   call('HSET', held_key(j.worker), j.id, '!' .. j.fence)
-  if w.contract == 'METHOD' then call('ZADD', LEASES, NOW + QUARANTINE_MAX_MS, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id) end
+  if w.contract == 'METHOD' then score(LEASES, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id, NOW + QUARANTINE_MAX_MS) end
   tell(w.home, 'cancel ' .. j.id .. ' ' .. j.fence .. ' ' .. j.worker)
 end
 
 -- The slot is free again.
 local function unhold(worker, job, fence)
   call('HDEL', held_key(worker), job)
-  call('ZREM', LEASES, '!' .. fence .. ' ' .. worker .. ' ' .. job)
+  score(LEASES, '!' .. fence .. ' ' .. worker .. ' ' .. job, false)
 end

@@ -29,7 +29,7 @@ local function lease(j, w)
   j.state = 'running'
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
   call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
-  call('ZADD', LEASES, NOW + math.min(DELIVERY_MS, j.run), j.id)
+  score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
   end
@@ -41,17 +41,16 @@ local function lease(j, w)
   return taken
 end
 
--- The next job that really waits, still in its list; drops the tombstones before it. nil: none, or `budget` is used up.
+-- The next job that really waits, out of its list; drops the tombstones before it. nil: none, or `budget` is used up.
 local budget = MATCH_BOUND
 local function next_job()
   for p = 3, 0, -1 do
     local list = waiting_key(p)
     while budget > 0 do
-      local id = call('LINDEX', list, 0)
+      local id = call('LPOP', list)
       if not id then break end
       local j = job_get(id)
       if j.state == 'waiting' then return j, list end
-      call('LPOP', list)
       count('tombstones', -1)
       budget = budget - 1
     end
@@ -74,7 +73,7 @@ local function take_worker()
     if w.state == 'free' and not home_alive(w.home) then
       suspect(w, 'home_gone')
     elseif w.state then
-      call('HSET', worker_key(id), 'listed', '0')
+      write_state(w)
     end
   end
   return nil
@@ -88,13 +87,14 @@ end
 local function put_back(w, room)
   if room > 0 then
     call('RPUSH', FREE, w.id)
+    w.listed = true
   else
-    call('HSET', worker_key(w.id), 'state', 'busy', 'listed', '0')
+    w.state = 'busy'
+    write_state(w)
   end
 end
 
-local function give(j, list, w, room)
-  call('LPOP', list)
+local function give(j, w, room)
   budget = budget - 1
   put_back(w, room - lease(j, w))
 end
@@ -108,8 +108,11 @@ local function match()
     local j, list = next_job()
     if not j then break end
     local w, room = take_worker()
-    if not w then break end
-    give(j, list, w, room)
+    if not w then
+      call('LPUSH', list, j.id)
+      break
+    end
+    give(j, w, room)
   end
   if budget > 0 then return 0 end
   return (call('LLEN', FREE) > 0 and anything_waits()) and 1 or 0
@@ -119,11 +122,11 @@ end
 local function claim(w, link)
   pool_state()
   if paused or not active(w) or w.blocked or w.home ~= HOME or w.link ~= link then return false end
-  if w.slots <= call('HLEN', held_key(w.id)) then return false end
-  local j, list = next_job()
+  w.holds = w.holds or call('HLEN', held_key(w.id))
+  if w.slots <= w.holds then return false end
+  local j = next_job()
   if not j then return false end
-  call('LPOP', list)
-  lease(j, w)
+  w.holds = w.holds + lease(j, w)
   budget = budget - 1
   return true
 end

@@ -3,7 +3,15 @@
 local function worker_get(id)
   local v = call('HMGET', worker_key(id), 'state', 'listed', 'blocked', 'slots', 'home', 'boot', 'link', 'contract', 'drained', 'address', 'leaving')
   return { id = id, state = v[1], listed = v[2] == '1', blocked = v[3] == '1', slots = tonumber(v[4] or 0), home = v[5], boot = v[6],
-    link = v[7], contract = v[8], drained = v[9] == '1', address = v[10], leaving = v[11] == '1' }
+    link = v[7], contract = v[8], drained = v[9] == '1', address = v[10], leaving = v[11] == '1', written = (v[1] or '') .. (v[2] or '') }
+end
+
+-- Where it stands, if that is not what stands in Redis.
+local function write_state(w)
+  local listed = w.listed and '1' or '0'
+  if w.written == w.state .. listed then return end
+  w.written = w.state .. listed
+  call('HSET', worker_key(w.id), 'state', w.state, 'listed', listed)
 end
 
 local function active(w) return w.state == 'free' or w.state == 'busy' end
@@ -21,7 +29,7 @@ end
 local function settle(w)
   if not active(w) then return end
   local state = 'busy'
-  if not w.blocked and w.slots > call('HLEN', held_key(w.id)) then
+  if not w.blocked and w.slots > (w.holds or call('HLEN', held_key(w.id))) then
     state = 'free'
     if not w.listed then
       call('RPUSH', FREE, w.id)
@@ -30,15 +38,17 @@ local function settle(w)
   else
     unlist(w)
   end
+  w.holds = nil
   w.state = state
-  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0')
+  write_state(w)
 end
 
 -- A worker out of the running: off the list, under its new state.
 local function bench(w, state, reason)
   unlist(w)
   w.state = state
-  call('HSET', worker_key(w.id), 'state', state, 'listed', w.listed and '1' or '0', 'reason', reason)
+  write_state(w)
+  call('HSET', worker_key(w.id), 'reason', reason)
 end
 
 -- Gets no jobs until a sign of life younger than this moment comes through its home. Its leases stay.
@@ -52,7 +62,8 @@ end
 local function restore(w)
   w.state = (w.drained or w.leaving) and 'draining' or 'busy'
   if not w.leaving then call('ZREM', DEADLINES, '@' .. w.id) end
-  call('HSET', worker_key(w.id), 'state', w.state, 'misses', '0', 'reason', '')
+  call('HSET', worker_key(w.id), 'misses', '0', 'reason', '')
+  if not active(w) then write_state(w) end
   settle(w)
 end
 
