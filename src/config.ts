@@ -51,6 +51,7 @@ export const fields = {
   OUTAGE_GRACE_MS: ms(15_000, 'After an outage nothing expires and nobody dies for so long'),
   REATTACH_GRACE_MS: ms(15_000, 'An attached worker whose stream is gone is dead unless it attaches again by then'),
   MAX_UNSETTLED: count(1_024, 'So many results of one attached worker may wait for their settlement'),
+  SETTLE_MS: ms(100, "The settlement of an attached worker's result waits so long for others to go along with"),
   SESSION_WINDOW: count(1_024, 'So many jobs of one session may be under way'),
   CHECK_TAKE_MS: ms(5_000, 'A check that no other replica took by then is done by the home itself'),
   WAIT_REREAD_MS: ms(5_000, 'A waiter reads again what it waits for'),

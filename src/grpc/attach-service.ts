@@ -90,6 +90,7 @@ class Attachment {
         return this.#ask(this.#options.manager.resize(link.ref, frame.value.slots));
       case 'goodbye': {
         const { pool, id, boot } = link.ref;
+        link.leaves();
         return this.#ask(this.#options.manager.leave(pool, id, boot, durationMs(frame.value.drainTimeout, 'goodbye.drain_timeout', { zero: true })));
       }
       case 'pong':

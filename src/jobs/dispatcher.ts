@@ -32,6 +32,8 @@ export interface DispatcherOptions {
   onError: (error: unknown) => void;
 }
 
+const TURN_MS = 1;
+
 type Hinted = LeaseRef & { link: string };
 
 const ABORTED: Outcome = {
@@ -85,7 +87,10 @@ export class Dispatcher {
   /** What a call came to. */
   delivered(lease: LeaseRef, ref: WorkerRef, delivery: Delivery): void {
     const { finisher, running, onDoubtful } = this.#options;
-    const attempt = running.get(lease) ?? this.#track(lease, ref);
+    const there = running.get(lease);
+    // Forgotten since it was sent: its worker attached anew and is sent it again. Were it taken up here, that would be left out.
+    if (!there && delivery.kind === 'accepted') return;
+    const attempt = there ?? this.#track(lease, ref);
     switch (delivery.kind) {
       case 'result':
         return finisher.settle(attempt, delivery.outcome);
@@ -105,14 +110,18 @@ export class Dispatcher {
   }
 
   async #send(assignment: Assignment): Promise<void> {
-    const { links, finisher, openLink } = this.#options;
+    const { links, finisher, openLink, matching, clock } = this.#options;
     const { pool, worker, link: epoch } = assignment;
     // The reply to the script that made this replica the worker's home may have been lost.
     if (!links.get(pool, worker) && !(await openLink(pool, worker, epoch))) {
-      return finisher.release(lease(assignment), 'its replica had no link to the worker', false);
+      return finisher.release({ ...lease(assignment), link: epoch }, 'its replica had no link to the worker', false);
     }
+    // Two replies of Redis may come in one piece: the one that makes the link of this epoch may be looked at after this one. Sent over the
+    // link before, the assignment would go to a stream that its worker has left.
+    if (links.get(pool, worker)?.ref.link !== epoch) await clock.sleep(TURN_MS);
     const link = links.get(pool, worker);
-    if (!link || this.#options.running.get(lease(assignment))) return;
+    if (this.#options.running.get(lease(assignment))) return;
+    if (link?.ref.link !== epoch) return matching.doubt(pool);
     this.#track(lease(assignment), link.ref);
     link.assign(assignment);
   }

@@ -20,7 +20,12 @@ export interface AttachedOptions {
   clock: Clock;
   /** So many results may wait for their settlement. */
   maxUnsettled: number;
+  /** A settlement waits so long for others to go along with. */
+  settleMs: number;
 }
+
+/** So many settlements wait for others, at the most. */
+const SETTLED_AT_ONCE = 32;
 
 type Held = { jobId: string; fence: string }[];
 
@@ -36,6 +41,9 @@ export class AttachedLink implements Link {
   readonly #options: AttachedOptions;
   readonly #unsettled = new Set<string>();
   readonly #pings = new Map<number, (held: Held | undefined) => void>();
+  readonly #settlements: { jobId: string; fence: string; verdict: Verdict }[] = [];
+  #cancelSettling: (() => void) | undefined;
+  #leaving = false;
   #nonce = 0;
   #heardAt: number;
   #closed = false;
@@ -90,8 +98,18 @@ export class AttachedLink implements Link {
     });
   }
 
+  /** The worker only keeps the result a little longer: a frame a job, on a connection a worker, would be a third of what a job costs here. */
   settled(jobId: string, fence: string, verdict: Verdict): void {
-    if (this.#unsettled.delete(`${jobId} ${fence}`) && !this.#closed) this.#stream.settled(jobId, fence, verdict);
+    if (!this.#unsettled.delete(`${jobId} ${fence}`) || this.#closed) return;
+    this.#settlements.push({ jobId, fence, verdict });
+    if (this.#leaving || this.#settlements.length >= SETTLED_AT_ONCE) this.#settle();
+    else this.#cancelSettling ??= this.#options.clock.after(this.#options.settleMs, () => this.#settle());
+  }
+
+  /** From the stream: the worker waits for what is not settled, and for nothing else. */
+  leaves(): void {
+    this.#leaving = true;
+    this.#settle();
   }
 
   revoke(jobId: string, fence: string): void {
@@ -99,6 +117,7 @@ export class AttachedLink implements Link {
   }
 
   reattach(reason: string, withinMs: number): void {
+    this.#settle();
     if (!this.#closed) this.#stream.reattach(reason, withinMs);
   }
 
@@ -108,6 +127,7 @@ export class AttachedLink implements Link {
 
   /** Ends the stream: with an error as that says. */
   end(error?: MusterError): void {
+    this.#settle();
     if (this.#closed) return;
     this.#closed = true;
     this.#stream.end(error);
@@ -146,7 +166,14 @@ export class AttachedLink implements Link {
     this.#events.closed(this, reason);
   }
 
+  #settle(): void {
+    this.#cancelSettling?.();
+    this.#cancelSettling = undefined;
+    for (const { jobId, fence, verdict } of this.#settlements.splice(0)) if (!this.#closed) this.#stream.settled(jobId, fence, verdict);
+  }
+
   #over(): void {
+    this.#settle();
     for (const settle of [...this.#pings.values()]) settle(undefined);
     this.#unsettled.clear();
   }
