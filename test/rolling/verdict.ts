@@ -42,7 +42,9 @@ export function judge(calls: readonly Call[], workerLog: string): Verdict {
       verdict.twice++;
       complain(call, `begun ${begun.length} times`);
     }
-    verdict.spent += Math.max(0, ...begun.map(([, , , attempt]) => Number(attempt) - 1));
+    const spent = Math.max(0, ...begun.map(([, , , attempt]) => Number(attempt) - 1));
+    verdict.spent += spent;
+    if (spent > 0) complain(call, `begun as attempt ${spent + 1}`);
     if (call.end !== undefined && 'error' in call.end) {
       verdict.failed++;
       complain(call, `failed: ${String(call.end.error)}`);
