@@ -63,7 +63,16 @@ function contentOf(kind: keyof Frames & string, items: unknown[]): SessionRespon
 
 /** JobService.Session: one client's submissions and outcomes. */
 export function createSession(options: SessionServiceOptions): handleBidiStreamingCall<SessionRequest, SessionResponse> {
-  return (call) => new Session(call, options).start();
+  const open = new Set<Session>();
+  // One listener for all of them: Node warns of a leak at the eleventh, and each would search the list when it leaves.
+  options.stopping.addEventListener('abort', () => {
+    for (const session of open) session.reopen();
+  });
+  return (call) => {
+    const session = new Session(call, options, () => open.delete(session));
+    open.add(session);
+    session.start();
+  };
 }
 
 class Session {
@@ -77,7 +86,10 @@ class Session {
   readonly #over = new AbortController();
   #open = false;
 
-  constructor(call: SessionCall, options: SessionServiceOptions) {
+  readonly #onOver: () => void;
+
+  constructor(call: SessionCall, options: SessionServiceOptions, onOver: () => void) {
+    this.#onOver = onOver;
     this.#call = call;
     this.#options = options;
     this.#outbox = new Outbox<SessionResponse, Frames>(call, frameOf);
@@ -92,10 +104,12 @@ class Session {
       }
     });
     for (const event of ['end', 'error', 'cancelled']) this.#call.on(event, () => this.#end());
-    const reopen = () => this.#outbox.push('reopen', 'draining');
-    const { stopping } = this.#options;
-    if (stopping.aborted) reopen();
-    stopping.addEventListener('abort', reopen, { signal: this.#over.signal });
+    if (this.#options.stopping.aborted) this.reopen();
+  }
+
+  /** Its client opens another one elsewhere, and ends this one. */
+  reopen(): void {
+    this.#outbox.push('reopen', 'draining');
   }
 
   #read({ frame }: SessionRequest): void {
@@ -202,6 +216,7 @@ class Session {
   #end(thrown?: unknown): void {
     if (this.#over.signal.aborted) return;
     this.#over.abort();
+    this.#onOver();
     for (const end of this.#ends) end();
     this.#outbox.close();
     if (thrown === undefined) return void this.#call.end();
