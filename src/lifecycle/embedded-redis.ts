@@ -24,6 +24,8 @@ export interface EmbeddedRedisOptions {
   maxmemory?: string;
   /** More arguments of the server: `['--loglevel', 'debug']`. */
   extraArgs?: string[];
+  /** More of its environment. */
+  env?: Record<string, string>;
   clock?: Clock;
 }
 
@@ -136,6 +138,7 @@ class Server implements EmbeddedRedis {
     const child = spawn('/bin/sh', ['-c', SUPERVISOR, 'muster-redis', this.temporary ? this.dir : '', this.binary, ...this.args()], {
       stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
       detached: true,
+      env: { ...process.env, ...this.options.env },
     });
     this.child = child;
     const keep = (chunk: Buffer) => {

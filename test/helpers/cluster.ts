@@ -15,6 +15,9 @@ export interface ClusterOptions {
   timeScale?: number;
   /** More of the configuration, by name without prefix. */
   settings?: Record<string, string>;
+  /** More of the environment of Redis, and of the i-th replica. */
+  redisEnv?: Record<string, string>;
+  replicaEnv?: (i: number) => Record<string, string>;
 }
 
 export interface ReplicaProcess {
@@ -58,10 +61,10 @@ export class Cluster {
 
   /** Resolves when every replica is ready. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
-    const redis = await startEmbeddedRedis({ appendonly: true, appendfsync: 'always' });
+    const redis = await startEmbeddedRedis({ appendonly: true, appendfsync: 'always', ...(options.redisEnv && { env: options.redisEnv }) });
     const cluster = new Cluster(redis, options);
     try {
-      const all = Array.from({ length: options.replicas ?? 3 }, () => cluster.#launch());
+      const all = Array.from({ length: options.replicas ?? 3 }, (_, i) => cluster.#launch(i));
       cluster.replicas.push(...(await Promise.all(all)));
       return cluster;
     } catch (error) {
@@ -113,7 +116,7 @@ export class Cluster {
 
   /** Starts it again, on the same ports. Resolves when it is ready. */
   async startAgain(i: number): Promise<void> {
-    this.replicas[i] = await this.#launch(this.replica(i));
+    this.replicas[i] = await this.#launch(i, this.replica(i));
   }
 
   /** Resolves when the worker is on the roll. */
@@ -175,9 +178,10 @@ export class Cluster {
     return join(this.#folder, 'notes.jsonl');
   }
 
-  async #launch(again?: ReplicaProcess): Promise<ReplicaProcess> {
-    const { timeScale = 0.2, settings = {} } = this.#options;
+  async #launch(i: number, again?: ReplicaProcess): Promise<ReplicaProcess> {
+    const { timeScale = 0.2, settings = {}, replicaEnv } = this.#options;
     const env: Record<string, string> = {
+      ...replicaEnv?.(i),
       MUSTER_INSECURE: 'true',
       MUSTER_REDIS_URL: this.redis.url,
       MUSTER_GRPC_ADDR: `127.0.0.1:${again?.grpcPort ?? 0}`,
