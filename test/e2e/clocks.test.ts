@@ -21,7 +21,7 @@ describe.skipIf(why !== undefined)(`clocks that are an hour off${why === undefin
   beforeAll(async () => {
     clocks = { redis: new ShiftedClock(), replica: new ShiftedClock() };
     cluster = await Cluster.start({
-      redisEnv: clocks.redis.env,
+      redis: { appendonly: true, appendfsync: 'everysec', env: clocks.redis.env },
       replicaEnv: (i) => (i === 0 ? clocks.replica.env : {}),
       // A jump of an hour must not be the end of what has ended: nobody could read its result.
       settings: { RETENTION_MS: String(100 * HOUR_MS) },

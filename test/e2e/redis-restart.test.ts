@@ -1,14 +1,12 @@
-import { randomUUID } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WorkerState } from '../../src/grpc/generated/muster/v1/admin.js';
 import { JobState } from '../../src/grpc/generated/muster/v1/job.js';
-import { ApiError } from '../../src/sdk/api-error.js';
 import type { Api } from '../../src/sdk/connect.js';
-import { jobSpec, waitToEnd } from '../../src/sdk/run.js';
+import { waitToEnd } from '../../src/sdk/run.js';
 import { Cluster, untilIn } from '../helpers/cluster.js';
 import { doubles } from '../helpers/handlers.js';
 import { Load } from '../helpers/load.js';
+import { Submitter } from '../helpers/submitter.js';
 
 /** Redis ends with SIGKILL under load and starts again on its append-only file, of which every write was synced. */
 const POOL = 'outage';
@@ -28,47 +26,13 @@ afterAll(async () => {
   await cluster?.dispose();
 });
 
-const work = { $case: 'kind', value: 'slow' } as const;
-
-/** Submits without waiting; whatever was acknowledged must end well. */
-class Submitter {
-  readonly acknowledged: string[] = [];
-  readonly refused: { error: ApiError; tookMs: number; at: number }[] = [];
-  readonly #stop = new AbortController();
-  readonly #clients: Promise<void>[];
-
-  constructor(clients: number) {
-    this.#clients = Array.from({ length: clients }, () => this.#client());
-  }
-
-  async stop(): Promise<void> {
-    this.#stop.abort();
-    await Promise.all(this.#clients);
-  }
-
-  async #client(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
-      const id = randomUUID();
-      const began = performance.now();
-      try {
-        await api.submitJob({ spec: jobSpec({ id, pool: POOL, work, payload: Buffer.from('10'), retry: { maxAttempts: 10 } }) });
-        this.acknowledged.push(id);
-      } catch (error) {
-        if (!(error instanceof ApiError)) throw error;
-        this.refused.push({ error, tookMs: performance.now() - began, at: began });
-      }
-      await pause(20);
-    }
-  }
-}
-
 /** The second is longer than HOME_TTL_MS, TICK_STALE_MS and DELIVERY_MS are here. */
 test.each([200, 3_000])(
   'Redis killed under load and away for %i ms: nothing acknowledged is lost, and no replica was restarted',
   async (awayMs) => {
     const pids = cluster.replicas.map(({ child }) => child.pid);
     const clients = new Load({ api, pool: POOL, clients: 8, kind: 'slow', as: 'end', payload: () => '15' });
-    const submitter = new Submitter(4);
+    const submitter = new Submitter(api, POOL, 4);
     await untilIn(cluster, () => clients.count > 100 && submitter.acknowledged.length > 50, { what: 'the load to run' });
 
     const killedAt = performance.now();

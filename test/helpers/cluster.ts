@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Worker, WorkerState } from '../../src/grpc/generated/muster/v1/admin.js';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
+import { type EmbeddedRedis, type EmbeddedRedisOptions, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
 import { type Api, connect } from '../../src/sdk/connect.js';
 import { Child, mainArgs, scriptArgs } from './children.js';
 import type { Note } from './handlers.js';
@@ -15,8 +15,9 @@ export interface ClusterOptions {
   timeScale?: number;
   /** More of the configuration, by name without prefix. */
   settings?: Record<string, string>;
-  /** More of the environment of Redis, and of the i-th replica. */
-  redisEnv?: Record<string, string>;
+  /** How Redis runs; default: an append-only file, every write synced. */
+  redis?: EmbeddedRedisOptions;
+  /** More of the environment of the i-th replica. */
   replicaEnv?: (i: number) => Record<string, string>;
 }
 
@@ -61,7 +62,7 @@ export class Cluster {
 
   /** Resolves when every replica is ready. */
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
-    const redis = await startEmbeddedRedis({ appendonly: true, appendfsync: 'always', ...(options.redisEnv && { env: options.redisEnv }) });
+    const redis = await startEmbeddedRedis(options.redis ?? { appendonly: true, appendfsync: 'always' });
     const cluster = new Cluster(redis, options);
     try {
       const all = Array.from({ length: options.replicas ?? 3 }, (_, i) => cluster.#launch(i));
