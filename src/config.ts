@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parseFailpoint } from './domain/failpoints.js';
 
 /**
  * Every limit, timeout and address, in one schema. Read from `MUSTER_<NAME>`; printed by `muster config`.
@@ -87,6 +88,10 @@ export const fields = {
   DIAL_ALLOW: list('CIDRs (with :port or :from-to if wanted) that workers may be dialed at; empty: only the address that they registered from'),
   DIAL_PLAINTEXT: list('CIDRs that may be dialed without TLS'),
   TIME_SCALE: z.coerce.number().min(0.001).max(1).default(1).describe('Multiplies every time; for tests, refused without INSECURE'),
+  FAILPOINT: text(
+    '',
+    'Where this process ends, stops or stands still: name:exit|stop[:nth] or name:delay:ms[:nth]; for tests, refused without INSECURE',
+  ),
   INSECURE: flag('Plaintext without credentials, and loopback workers; refused unless said'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info').describe('What is logged'),
 } as const;
@@ -133,7 +138,17 @@ export function readConfig(env: Record<string, string | undefined>, flags: Parti
     }
   }
   if (config.TIME_SCALE !== 1 && !config.INSECURE) throw new ConfigError('MUSTER_TIME_SCALE is for tests: it needs MUSTER_INSECURE=true');
+  if (config.FAILPOINT !== '') checkFailpoint(config);
   return scaled(config);
+}
+
+function checkFailpoint({ FAILPOINT, INSECURE }: Config): void {
+  if (!INSECURE) throw new ConfigError('MUSTER_FAILPOINT is for tests: it needs MUSTER_INSECURE=true');
+  try {
+    parseFailpoint(FAILPOINT);
+  } catch (error) {
+    throw new ConfigError(`MUSTER_FAILPOINT: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 /** Names with our prefix that other commands read. */

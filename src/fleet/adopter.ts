@@ -1,5 +1,6 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
+import { failpoint } from '../domain/failpoints.js';
 import { type DialTarget, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import type { WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
@@ -38,7 +39,9 @@ export class Adopter {
   /** Some homes of that pool are dead: what is orphaned is checked, and then they are forgotten. */
   async onDeadHomes(pool: string, homes: string[]): Promise<void> {
     // Only after the search: if whoever searches dies in between, the next tick names the homes again.
-    if (await this.#search(pool)) await this.#options.store.workers.forgetHomes(pool, homes);
+    if (!(await this.#search(pool))) return;
+    failpoint('forget-before');
+    await this.#options.store.workers.forgetHomes(pool, homes);
   }
 
   /** Looks for orphans whose check was lost: in all pools, now and then. */
@@ -55,6 +58,7 @@ export class Adopter {
       for (let cursor = '0', first = true; first || cursor !== '0'; first = false) {
         const page = await store.workers.orphans(pool, cursor, PAGE);
         cursor = page.cursor;
+        if (page.orphans.length > 0) failpoint('orphans-page');
         await checks.request(page.orphans);
       }
       return true;

@@ -1,5 +1,6 @@
 import type { Clock, Random } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
+import { failpoint } from '../domain/failpoints.js';
 import type { Link } from '../domain/link.js';
 import type { AttachedInfo, WorkerRef } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
@@ -74,6 +75,7 @@ export class Attacher {
         this.#forget(link.ref, kept);
         this.#keep(link, kept);
         opened.push(link);
+        failpoint('attach-installed');
       }
       return matched;
     });

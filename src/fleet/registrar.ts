@@ -1,5 +1,6 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError, unavailable } from '../domain/errors.js';
+import { failpoint } from '../domain/failpoints.js';
 import { type DialTarget, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import { type Address, formatAddress, type WorkerInfo, type WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
@@ -82,6 +83,7 @@ export class Registrar {
           contract: info.contract,
           slots: info.slots,
         });
+        failpoint('register-linked');
       }
       return matched;
     });

@@ -1,4 +1,5 @@
 import { MusterError } from '../domain/errors.js';
+import { failpoint } from '../domain/failpoints.js';
 import type { Outcome, Verdict } from '../domain/job.js';
 import type { Link } from '../domain/link.js';
 import type { AttachedInfo, WorkerInfo, WorkerRef, WorkerState } from '../domain/worker.js';
@@ -138,6 +139,7 @@ export class WorkerManager {
     const stopped = held.filter(({ done }) => done).map(({ jobId, fence }) => ({ what: 'idle' as const, jobId, fence }));
     const arrived = held.filter(({ done }) => !done).map((lease) => ({ worker: ref.id, link: ref.link, lease }));
     if (stopped.length > 0) await matching.call(ref.pool, () => store.workers.probed(ref, 0, false, stopped));
+    if (arrived.length > 0) failpoint('received-before');
     if (arrived.length > 0) await matching.call(ref.pool, () => store.workers.beat(ref.pool, arrived, false));
   }
 

@@ -1,6 +1,7 @@
 import { DelayedError, type Job, Queue, Worker } from 'bullmq';
 import type { Clock } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
+import { failpoint } from '../domain/failpoints.js';
 import type { CheckQueue, CheckTarget } from '../fleet/ports.js';
 import { runChecks } from './checks.js';
 
@@ -126,6 +127,7 @@ export class HealthSchedule implements CheckQueue {
   async #work(job: Job, token: string | undefined): Promise<void> {
     const { replica, clock, takeMs, sweep, searchOrphans, alone } = this.#options;
     if (job.name === SWEEP) {
+      failpoint('sweep-taken');
       await sweep();
       if (this.#sweeps++ % SEARCH_SWEEPS === 0) await searchOrphans();
       return;
@@ -136,6 +138,7 @@ export class HealthSchedule implements CheckQueue {
       await job.moveToDelayed(clock.now() + YIELD_MS, token);
       throw new DelayedError();
     }
+    failpoint('check-taken');
     await runChecks(targets, this.#options.check);
   }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../domain/clock.js';
+import { failpoint } from '../domain/failpoints.js';
 import { type Assignment, Code, type Outcome } from '../domain/job.js';
 import type { Delivery, LeaseRef, Link } from '../domain/link.js';
 import type { WorkerRef } from '../domain/worker.js';
@@ -123,6 +124,7 @@ export class Dispatcher {
     if (this.#options.running.get(lease(assignment))) return;
     if (link?.ref.link !== epoch) return matching.doubt(pool);
     this.#track(lease(assignment), link.ref);
+    failpoint('assign-unsent');
     link.assign(assignment);
   }
 

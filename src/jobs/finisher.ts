@@ -1,5 +1,6 @@
 import type { Clock, Random } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
+import { failpoint } from '../domain/failpoints.js';
 import { isTerminal, type Outcome, type Verdict } from '../domain/job.js';
 import type { LeaseRef } from '../domain/link.js';
 import type { Finished, FinishItem, JobScripts } from '../store/scripts/jobs.js';
@@ -77,10 +78,13 @@ export class Finisher {
   /** The result of an attempt on one of our links, until Redis has answered. */
   settle(attempt: Attempt, outcome: Outcome): void {
     attempt.phase = 'finishing';
+    failpoint('result-unfinished');
     const { pool, worker, jobId, fence, boot, link } = attempt;
     void this.#untilAnswered(() => this.finish({ pool, worker, jobId, fence, boot, link, outcome })).then((finished) => {
       this.#options.running.remove(attempt);
-      if (finished) this.#options.onSettled(attempt, finished.verdict);
+      if (!finished) return;
+      failpoint('settle-before');
+      this.#options.onSettled(attempt, finished.verdict);
     });
   }
 

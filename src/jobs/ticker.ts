@@ -1,4 +1,5 @@
 import type { Clock, Random } from '../domain/clock.js';
+import { failpoint } from '../domain/failpoints.js';
 import type { Store } from '../store/store.js';
 import type { Matching } from './matching.js';
 
@@ -82,6 +83,7 @@ export class Ticker {
           return { ...matched, more: false };
         });
         if (homes.length > 0) await onDeadHomes(pool, homes);
+        if (more) failpoint('tick-page');
       }
     } catch (error) {
       onError(error);

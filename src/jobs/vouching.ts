@@ -1,4 +1,5 @@
 import type { Clock } from '../domain/clock.js';
+import { failpoint } from '../domain/failpoints.js';
 import type { LeaseRef, Link } from '../domain/link.js';
 import type { BeatAnswer, BeatItem, WorkerScripts } from '../store/scripts/workers.js';
 import type { Matching } from './matching.js';
@@ -102,6 +103,7 @@ export class Vouching {
       const now = clock.monotonic();
       try {
         const items = chunk.map(({ item }) => item);
+        if (chunk.some(({ attempt }) => attempt?.vouchedAt === 0)) failpoint('confirm-before');
         const answers = await matching.call(pool, () => workers.beat(pool, items, this.#leaving));
         this.#beats.set(pool, now);
         chunk.forEach((vouch, j) => {

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { unavailable } from '../domain/errors.js';
+import { failpoint } from '../domain/failpoints.js';
 import { Loop } from '../domain/loop.js';
 import { HealthService, HealthState } from '../grpc/health-service.js';
 import { type GrpcServer, listen, newLegacyServer, newServer, stopServer } from '../grpc/server.js';
@@ -159,6 +160,7 @@ export class Replica {
       await Promise.all([this.#core.ticker.stop(), this.#sweeper.stop(), this.#schedule.stop()]);
       this.#core.attacher.sendAway('draining');
       await this.#core.vouching.leave();
+      failpoint('stop-left');
       const endsAt = clock.monotonic() + config.STOP_GRACE_MS;
       this.#healthService.close();
       void clock.sleep(config.STOP_GRACE_MS - WAITS_END_MS).then(() => this.#waitsOver.abort());

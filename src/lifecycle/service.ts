@@ -1,6 +1,7 @@
 import { type Config, ConfigError } from '../config.js';
 import { systemClock, systemIds, systemRandom } from '../domain/clock.js';
 import { MusterError, toError } from '../domain/errors.js';
+import { arm } from './failpoint.js';
 import { createLog } from './log.js';
 import { Replica } from './replica.js';
 import { VERSION } from './version.js';
@@ -30,6 +31,7 @@ export async function runService(config: Config): Promise<number> {
     log: (id) => createLog(config.LOG_LEVEL, id),
   });
   replica.log.warn('INSECURE: plaintext, and whoever reaches this port may do everything');
+  arm(config.FAILPOINT, replica.log);
   const told = new AbortController();
   const signalled = new Promise<void>((resolve) => {
     for (const [signal, number] of Object.entries(SIGNALS)) {

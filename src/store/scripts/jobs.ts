@@ -1,3 +1,4 @@
+import { failpoint } from '../../domain/failpoints.js';
 import { contentDigest, type Failure, type JobSpec, type JobState, type Outcome, type Verdict } from '../../domain/job.js';
 import type { LeaseRef } from '../../domain/link.js';
 import { items, type Matched, matched, number, text } from '../parse.js';
@@ -79,6 +80,7 @@ export class JobScripts {
         };
       }),
     );
+    failpoint('submit-reply');
     return this.#matched(pool, reply, (own) => {
       const [now, statuses] = items(own);
       return { now: number(now), statuses: items(statuses).map((status) => toSubmitted(text(status))) };
@@ -87,7 +89,9 @@ export class JobScripts {
 
   async accept(pool: string, leases: readonly (LeaseRef & { link: string })[]): Promise<Matched<boolean[]>> {
     const each = leases.map(({ worker, link, jobId, fence }) => ({ worker, link, job: jobId, fence }));
-    return this.#matched(pool, await this.#run.run('accept', pool, {}, each), (own) => items(own).map((valid) => number(valid) === 1));
+    const reply = await this.#run.run('accept', pool, {}, each);
+    failpoint('accept-reply');
+    return this.#matched(pool, reply, (own) => items(own).map((valid) => number(valid) === 1));
   }
 
   /** The next offset, or -1. */
@@ -111,6 +115,7 @@ export class JobScripts {
       };
     });
     const reply = await this.#run.run('finish', pool, { claims: claims ? 1 : 0 }, each);
+    failpoint('finish-reply');
     return this.#matched(pool, reply, (own) => items(own).map(toFinished));
   }
 
@@ -123,17 +128,21 @@ export class JobScripts {
       blocked: blocked ? 1 : 0,
       reason,
     }));
+    failpoint('release-before');
     return this.#matched(pool, await this.#run.run('release', pool, {}, each), (own) => items(own).map((hit) => number(hit) === 1));
   }
 
   /** What is due by the clock. Answers with the homes that are dead. */
   async tick(pool: string, { limit, finishedKept, buriedKept }: TickLimits): Promise<Matched<string[]>> {
     const reply = await this.#run.run('tick', pool, { limit, finished_kept: finishedKept, buried_kept: buriedKept });
+    failpoint('tick-reply');
     return this.#matched(pool, reply, (own) => items(own).map(text));
   }
 
   async match(pool: string): Promise<Matched<number>> {
-    return this.#matched(pool, await this.#run.run('match', pool, {}), number);
+    const reply = await this.#run.run('match', pool, {});
+    failpoint('match-reply');
+    return this.#matched(pool, reply, number);
   }
 
   /** The state of each; undefined when unknown. */

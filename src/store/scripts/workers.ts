@@ -1,3 +1,4 @@
+import { failpoint } from '../../domain/failpoints.js';
 import type { AttachedInfo, WorkerInfo, WorkerRef, WorkerState } from '../../domain/worker.js';
 import { formatAddress } from '../../domain/worker.js';
 import { items, type Matched, matched, number, text } from '../parse.js';
@@ -81,6 +82,7 @@ export class WorkerScripts {
       version: info.version,
     };
     const reply = await this.#run.run('register', info.pool, args, [], again ? 'register again' : 'register');
+    failpoint('register-reply');
     return this.#matched(info.pool, reply, (own): Registered => {
       const [status, link, state, revoked] = items(own);
       const [kind, family = ''] = text(status).split(' ');
@@ -99,6 +101,7 @@ export class WorkerScripts {
       fence: lease?.fence ?? '',
     }));
     const reply = await this.#run.run('beat', pool, { leaving: leaving ? 1 : 0 }, each);
+    failpoint('beat-reply');
     return this.#matched(pool, reply, (own) => items(own).map((answer) => text(answer) as BeatAnswer));
   }
 
@@ -119,17 +122,21 @@ export class WorkerScripts {
   async probed(ref: WorkerRef, ageMs: number, busy: boolean, leases: readonly ProbedLease[]): Promise<Matched<'ok' | 'stale'>> {
     const args = { worker: ref.id, boot: ref.boot, link: ref.link, age: Math.max(0, Math.round(ageMs)), busy: busy ? 1 : 0 };
     const each = leases.map(({ what, jobId, fence }) => ({ what, job: jobId, fence }));
+    failpoint('probed-before');
     return this.#matched(ref.pool, await this.#run.run('probed', ref.pool, args, each), (own) => text(items(own)[0]) as 'ok' | 'stale');
   }
 
   async suspect(ref: WorkerRef, misses: number, reason: string): Promise<Matched<'missed' | 'suspect' | 'stale'>> {
     const args = { worker: ref.id, boot: ref.boot, link: ref.link, limit: misses, reason };
-    return this.#matched(ref.pool, await this.#run.run('suspect', ref.pool, args), (own) => text(items(own)[0]) as 'missed' | 'suspect' | 'stale');
+    const reply = await this.#run.run('suspect', ref.pool, args);
+    failpoint('suspect-reply');
+    return this.#matched(ref.pool, reply, (own) => text(items(own)[0]) as 'missed' | 'suspect' | 'stale');
   }
 
   /** Without `evidenceMs` and with an empty boot: whatever stands there (an operator's word). */
   async bury(ref: WorkerRef, evidenceMs: number, reason: string): Promise<Matched<'buried' | 'stale' | 'unknown'>> {
     const args = { worker: ref.id, boot: ref.boot, link: ref.link, evidence: Math.max(0, Math.round(evidenceMs)), reason };
+    failpoint('bury-before');
     return this.#matched(ref.pool, await this.#run.run('bury', ref.pool, args), (own) => text(own) as 'buried' | 'stale' | 'unknown');
   }
 
@@ -145,7 +152,9 @@ export class WorkerScripts {
       version: info.version,
     };
     const each = held.map(({ jobId, fence, done }) => ({ job: jobId, fence, finished: done ? 1 : 0 }));
-    return this.#matched(info.pool, await this.#run.run('attach', info.pool, args, each), (own): Attached => {
+    const reply = await this.#run.run('attach', info.pool, args, each);
+    failpoint('attach-reply');
+    return this.#matched(info.pool, reply, (own): Attached => {
       const [status, link, state, kept, abandon] = items(own);
       const [kind, detail = ''] = text(status).split(' ');
       if (kind === 'family') return { kind, family: detail };
@@ -162,6 +171,7 @@ export class WorkerScripts {
   }
 
   async detach(ref: WorkerRef, reason: string): Promise<Matched<'ok' | 'stale'>> {
+    failpoint('detach-before');
     const reply = await this.#run.run('detach', ref.pool, { worker: ref.id, boot: ref.boot, link: ref.link, reason });
     return this.#matched(ref.pool, reply, (own) => text(own) as 'ok' | 'stale');
   }
@@ -173,6 +183,7 @@ export class WorkerScripts {
 
   async adopt(ref: WorkerRef): Promise<Matched<Adopted>> {
     const reply = await this.#run.run('adopt', ref.pool, { worker: ref.id, boot: ref.boot, link: ref.link });
+    failpoint('adopt-reply');
     return this.#matched(ref.pool, reply, (own): Adopted => {
       const [status, link, leases] = items(own);
       if (text(status) !== 'ok') return { kind: 'stale' };
@@ -224,6 +235,7 @@ export class WorkerScripts {
     timeoutMs?: number,
   ): Promise<Matched<{ status: 'ok' | 'unknown' | 'superseded'; held: number }>> {
     const reply = await this.#run.run('deregister', pool, { worker, boot, timeout: timeoutMs ?? '' });
+    failpoint('deregister-reply');
     return this.#matched(pool, reply, (own) => {
       const [status, held] = items(own);
       return { status: text(status) as 'ok' | 'unknown' | 'superseded', held: number(held) };
