@@ -13,9 +13,11 @@ interface Settings {
   file: string;
   /** Listens there; absent: anywhere. */
   port?: number;
+  /** Is to be dialed there; absent: where it listens. */
+  ip?: string;
 }
 
-const { target, id, file, port = 0 } = JSON.parse(process.env['WORKER'] ?? '{}') as Settings;
+const { target, id, file, port = 0, ip = '127.0.0.1' } = JSON.parse(process.env['WORKER'] ?? '{}') as Settings;
 const PING_MS = 1_000;
 const say = (msg: string, more: Record<string, unknown> = {}) => process.stdout.write(`${JSON.stringify({ msg, id, ...more })}\n`);
 const note = (event: 'start' | 'end', jobId: string, run: number) =>
@@ -50,7 +52,7 @@ server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error
     'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   });
   const register = () => {
-    orchestrator.register({ id, ip: '127.0.0.1', port: bound, region: 'test' }, (failed, ack) => {
+    orchestrator.register({ id, ip, port: bound, region: 'test' }, (failed, ack) => {
       if (ack?.success === true) say('registered', { port: bound });
       else setTimeout(register, 50);
       if (failed) say('refused', { error: failed.details });

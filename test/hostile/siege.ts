@@ -6,8 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
 import { sdkClock } from '../../src/sdk/clock.js';
 import { Client, Worker } from '../../src/sdk/index.js';
+import { freePorts } from '../helpers/ports.js';
 import { until } from '../helpers/until.js';
-import { freePorts, Processes } from '../rolling/processes.js';
+import { Processes } from '../rolling/processes.js';
 import { ATTACKS, type AttackName } from './attacks.js';
 
 /** A real replica under attack, and a healthy client of it meanwhile. */

@@ -1,8 +1,9 @@
 import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { delimiter, join } from 'node:path';
+import { freePorts } from '../helpers/ports.js';
 import { until } from '../helpers/until.js';
-import { freePorts, type Processes, type Started } from './processes.js';
+import type { Processes, Started } from './processes.js';
 
 export const BALANCERS = ['nginx', 'haproxy'] as const;
 export type BalancerName = (typeof BALANCERS)[number];

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
 import { sdkClock } from '../../src/sdk/clock.js';
+import { freePorts } from '../helpers/ports.js';
 import { until } from '../helpers/until.js';
 import { type BalancerName, type Endpoint, startBalancer } from './balancers.js';
 import { Load } from './load.js';
-import { freePorts, Processes, type Started } from './processes.js';
+import { Processes, type Started } from './processes.js';
 import { isClean, judge, type Verdict } from './verdict.js';
 
 /**

@@ -1,6 +1,5 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 
 /** What the drill starts. Nothing of it outlives the drill, however that ends. */
@@ -89,26 +88,5 @@ export class Processes {
       clearTimeout(late);
     };
     return { output: () => tail, running, signal, ended, stop };
-  }
-}
-
-/** So many different ports of the loopback that nobody uses now. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  try {
-    return await Promise.all(
-      servers.map(
-        (server) =>
-          new Promise<number>((resolve, reject) => {
-            server.once('error', reject);
-            server.once('listening', () => {
-              const address = server.address();
-              if (address !== null && typeof address === 'object') resolve(address.port);
-            });
-          }),
-      ),
-    );
-  } finally {
-    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   }
 }

@@ -1,0 +1,240 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
+import { keys } from '../../src/store/keys.js';
+import { Child, mainArgs, scriptArgs } from '../helpers/children.js';
+import type { Note } from '../helpers/handlers.js';
+import { freePorts } from '../helpers/ports.js';
+import { until } from '../helpers/until.js';
+import { FaultProxy } from './proxy.js';
+
+export const POOL = 'chaos';
+export const LEGACY_POOL = 'old';
+/** A tenth of the real times: a lease is 3 s, a home dead after 0.6 s, an outage's grace 1.5 s. */
+export const TIME_SCALE = 0.1;
+export const LEASE_MS = 30_000 * TIME_SCALE;
+export const HOME_TTL_MS = 6_000 * TIME_SCALE;
+const REPLICAS = 3;
+const READY_MS = 30_000;
+/** Dialed workers listen on 127.0.0.1; the replicas reach them through the proxies, on the same port of this one. */
+const PROXIED_IP = '127.0.0.2';
+
+type Contract = 'runner' | 'attached' | 'legacy';
+
+const WORKERS: readonly { id: string; contract: Contract; slots: number }[] = [
+  ...[1, 2, 3, 4, 5].map((n) => ({ id: `d${n}`, contract: 'runner' as const, slots: 2 })),
+  ...[1, 2, 3, 4].map((n) => ({ id: `a${n}`, contract: 'attached' as const, slots: 2 })),
+  ...[1, 2, 3].map((n) => ({ id: `l${n}`, contract: 'legacy' as const, slots: 1 })),
+];
+
+export interface ReplicaSeat {
+  name: string;
+  child: Child;
+  grpcPort: number;
+  httpPort: number;
+  /** Armed with a failpoint: to be started anew. */
+  armed: boolean;
+  /** From it to Redis; from workers to it; from clients to it. */
+  redis: FaultProxy;
+  workers: FaultProxy;
+  clients: FaultProxy;
+}
+
+export interface WorkerSeat {
+  id: string;
+  contract: Contract;
+  pool: string;
+  slots: number;
+  port: number;
+  child: Child;
+  /** From replicas to it; an attached one has none. */
+  dial: FaultProxy | undefined;
+}
+
+/** The whole fleet as processes, each link through a proxy. Ended by `dispose`. */
+export class Fleet {
+  readonly replicas: ReplicaSeat[] = [];
+  readonly workers: WorkerSeat[] = [];
+  /** Redis itself, past every proxy. */
+  readonly direct: Redis;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'muster-chaos-'));
+  readonly #past: Child[] = [];
+
+  private constructor(readonly redis: EmbeddedRedis) {
+    this.direct = new Redis(redis.url, { maxRetriesPerRequest: 0, retryStrategy: () => 50, commandTimeout: 1_000 });
+    this.direct.on('error', () => {});
+  }
+
+  static async start(): Promise<Fleet> {
+    const fleet = new Fleet(await startEmbeddedRedis({ appendonly: true, appendfsync: 'always' }));
+    try {
+      const ports = await freePorts(2 * REPLICAS + WORKERS.length);
+      const seats = Array.from({ length: REPLICAS }, (_, i) => fleet.#seat(`r${i + 1}`, ports[2 * i] ?? 0, ports[2 * i + 1] ?? 0));
+      fleet.replicas.push(...(await Promise.all(seats)));
+      await Promise.all(fleet.replicas.map((seat) => fleet.ready(seat)));
+      const workers = WORKERS.map(async (worker, i): Promise<WorkerSeat> => {
+        const port = ports[2 * REPLICAS + i] ?? 0;
+        const dial = worker.contract === 'attached' ? undefined : await FaultProxy.start(port, { host: PROXIED_IP, port });
+        const pool = worker.contract === 'legacy' ? LEGACY_POOL : POOL;
+        return { ...worker, pool, port, dial, child: fleet.#launchWorker({ ...worker, pool, port }) };
+      });
+      fleet.workers.push(...(await Promise.all(workers)));
+      await until(() => fleet.healthy(), { timeoutMs: READY_MS, what: 'the fleet to be ready' });
+      return fleet;
+    } catch (error) {
+      const story = fleet.story();
+      await fleet.dispose();
+      throw new Error(`the fleet did not start\n${story}`, { cause: error });
+    }
+  }
+
+  /** As gRPC's round_robin takes it. */
+  get clientTarget(): string {
+    return `ipv4:${this.replicas.map(({ clients }) => `127.0.0.1:${clients.port}`).join(',')}`;
+  }
+
+  get proxies(): FaultProxy[] {
+    return [...this.replicas.flatMap(({ redis, workers, clients }) => [redis, workers, clients]), ...this.workers.flatMap(({ dial }) => dial ?? [])];
+  }
+
+  /** In this life. */
+  async idOf(seat: ReplicaSeat): Promise<string> {
+    return String((await seat.child.said('ready'))['replica']);
+  }
+
+  /** The replica whose worker that is now; undefined: none that lives. */
+  async homeOf({ pool, id }: WorkerSeat): Promise<ReplicaSeat | undefined> {
+    const home = await this.direct.hget(keys.worker(pool, id), 'home');
+    for (const seat of this.replicas) if (seat.child.running && (await this.idOf(seat)) === home) return seat;
+    return undefined;
+  }
+
+  /** Starts it again on its ports, armed or not. Does not wait. */
+  startReplica(seat: ReplicaSeat, failpoint = ''): void {
+    this.#past.push(seat.child);
+    seat.armed = failpoint !== '';
+    seat.child = this.#launchReplica(seat, failpoint);
+  }
+
+  async ready(seat: ReplicaSeat): Promise<void> {
+    await seat.child.said('ready', READY_MS);
+  }
+
+  /** SIGKILL; resolves when it is gone. */
+  async kill({ child }: { child: Child }): Promise<void> {
+    if (!child.running) return;
+    child.signal('SIGKILL');
+    await child.ended();
+  }
+
+  /** Another life. `at`: registers at that replica alone. */
+  startWorker(seat: WorkerSeat, at?: ReplicaSeat): void {
+    this.#past.push(seat.child);
+    seat.child = this.#launchWorker(seat, at);
+  }
+
+  /** A process more, under the id of that worker and beside it. The caller ends it. */
+  twin(seat: WorkerSeat, port: number): Child {
+    const child = this.#launchWorker({ ...seat, port }, undefined, '127.0.0.1');
+    this.#past.push(child);
+    return child;
+  }
+
+  /** Every fault is over: proxies relieved, what stands still goes on, what ended or is armed starts again. */
+  async restore(): Promise<void> {
+    for (const proxy of this.proxies) proxy.set(undefined);
+    this.redis.resume();
+    for (const { child } of [...this.replicas, ...this.workers]) if (child.running) child.signal('SIGCONT');
+    await Promise.all(this.replicas.filter(({ armed }) => armed).map((seat) => this.kill(seat)));
+    for (const seat of this.replicas) if (!seat.child.running) this.startReplica(seat);
+    for (const seat of this.workers) if (!seat.child.running) this.startWorker(seat);
+    await Promise.all(this.replicas.map((seat) => this.ready(seat)));
+  }
+
+  /** Every replica is ready, and every worker is on the roll and fit, at a home that lives. */
+  async healthy(): Promise<boolean> {
+    const ready = await Promise.all(this.replicas.map(async ({ httpPort }) => (await fetch(`http://127.0.0.1:${httpPort}/readyz`)).ok));
+    const homes = new Set(await Promise.all(this.replicas.map((seat) => this.idOf(seat))));
+    const fit = await Promise.all(
+      this.workers.map(async ({ pool, id }) => {
+        const [state, home = ''] = await this.direct.hmget(keys.worker(pool, id), 'state', 'home');
+        return (state === 'free' || state === 'busy') && homes.has(home ?? '');
+      }),
+    );
+    return [...ready, ...fit].every(Boolean);
+  }
+
+  /** What the workers noted since the last `forgetNotes`. */
+  notes(): Note[] {
+    if (!existsSync(this.#notesFile)) return [];
+    const lines = readFileSync(this.#notesFile, 'utf8').split('\n').slice(0, -1);
+    return lines.map((line) => JSON.parse(line) as Note);
+  }
+
+  forgetNotes(): void {
+    writeFileSync(this.#notesFile, '');
+  }
+
+  /** The last words of all, those of past lives too. */
+  story(): string {
+    const children = [...this.#past, ...this.replicas.map(({ child }) => child), ...this.workers.map(({ child }) => child)];
+    return children.map((child) => `--- ${child.name} ${child.running ? 'runs' : 'ended'}\n${child.tail()}`).join('\n');
+  }
+
+  /** Lines of replicas that tell of what must not happen inside, those of past lives too. Each is told once. */
+  newFaults(): string[] {
+    const children = [...this.#past, ...this.replicas.map(({ child }) => child)].filter(({ name }) => name.startsWith('r'));
+    const found = children.flatMap(({ lines }) => lines.filter((line) => /"level":[56]0/.test(line)));
+    const fresh = found.filter((line) => !this.#toldFaults.has(line));
+    for (const line of fresh) this.#toldFaults.add(line);
+    return fresh;
+  }
+  readonly #toldFaults = new Set<string>();
+
+  /** Past lives are told no more. */
+  forgetPast(): void {
+    for (let i = this.#past.length - 1; i >= 0; i--) if (this.#past[i]?.running === false) this.#past.splice(i, 1);
+  }
+
+  async dispose(): Promise<void> {
+    this.direct.disconnect();
+    await Promise.all([...this.#past, ...[...this.workers, ...this.replicas].map(({ child }) => child)].map((child) => child.dispose()));
+    await Promise.all(this.proxies.map((proxy) => proxy.close()));
+    await this.redis.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  get #notesFile(): string {
+    return join(this.#folder, 'notes.jsonl');
+  }
+
+  async #seat(name: string, grpcPort: number, httpPort: number): Promise<ReplicaSeat> {
+    const [redis, workers, clients] = await Promise.all([this.redis.port, grpcPort, grpcPort].map((port) => FaultProxy.start(port)));
+    if (!redis || !workers || !clients) throw new Error('no proxies');
+    const seat = { name, grpcPort, httpPort, armed: false, redis, workers, clients };
+    return { ...seat, child: this.#launchReplica(seat, '') };
+  }
+
+  #launchReplica({ name, grpcPort, httpPort, redis }: Omit<ReplicaSeat, 'child'>, failpoint: string): Child {
+    return new Child(name, [...mainArgs(), 'serve'], {
+      MUSTER_INSECURE: 'true',
+      MUSTER_REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+      MUSTER_GRPC_ADDR: `127.0.0.1:${grpcPort}`,
+      MUSTER_HTTP_ADDR: `127.0.0.1:${httpPort}`,
+      MUSTER_TIME_SCALE: String(TIME_SCALE),
+      MUSTER_LEGACY_POOL: LEGACY_POOL,
+      MUSTER_DIAL_ALLOW: '127.0.0.0/8',
+      MUSTER_FAILPOINT: failpoint,
+    });
+  }
+
+  #launchWorker({ id, contract, pool, slots, port }: Omit<WorkerSeat, 'child' | 'dial'>, at?: ReplicaSeat, advertiseIp = PROXIED_IP): Child {
+    const at1 = at ? [at] : this.replicas;
+    const target = `ipv4:${at1.map(({ workers }) => `127.0.0.1:${workers.port}`).join(',')}`;
+    const settings = { contract, target, id, pool, slots, port, advertiseIp, ip: advertiseIp, file: this.#notesFile };
+    const script = contract === 'legacy' ? 'test/helpers/legacy-process.ts' : 'test/chaos/worker.ts';
+    return new Child(`worker ${id}`, scriptArgs(script), { WORKER: JSON.stringify(settings) });
+  }
+}
