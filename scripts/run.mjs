@@ -1,5 +1,5 @@
 /**
- * `node scripts/run.mjs setup|build|test|demo|bench|rolling [arguments]`: does all set-up that the command needs, then runs it.
+ * `node scripts/run.mjs setup|build|test|demo|bench|rolling|chaos [arguments]`: does all set-up that the command needs, then runs it.
  *
  * Plain Node and nothing else, because it runs before anything is installed: checks Node, runs `npm ci --ignore-scripts` when
  * node_modules is not what the lockfile says, finds or installs a Redis server, builds when the sources changed.
@@ -215,6 +215,11 @@ const COMMANDS = {
     ensureBalancers(args);
     build();
     become(['--import', 'tsx', join(ROOT, 'test/rolling/main.ts'), ...args]);
+  },
+  chaos: () => {
+    ensureRedis();
+    build();
+    become(['--import', 'tsx', join(ROOT, 'test/chaos/main.ts'), ...args]);
   },
 };
 

@@ -34,8 +34,6 @@ export interface ReplicaSeat {
   child: Child;
   grpcPort: number;
   httpPort: number;
-  /** Armed with a failpoint: to be started anew. */
-  armed: boolean;
   /** From it to Redis; from workers to it; from clients to it. */
   redis: FaultProxy;
   workers: FaultProxy;
@@ -46,7 +44,9 @@ export interface WorkerSeat {
   id: string;
   contract: Contract;
   pool: string;
+  /** Its next life takes so many at once; `usual` after a trial. */
   slots: number;
+  usual: number;
   port: number;
   child: Child;
   /** From replicas to it; an attached one has none. */
@@ -78,7 +78,7 @@ export class Fleet {
         const port = ports[2 * REPLICAS + i] ?? 0;
         const dial = worker.contract === 'attached' ? undefined : await FaultProxy.start(port, { host: PROXIED_IP, port });
         const pool = worker.contract === 'legacy' ? LEGACY_POOL : POOL;
-        return { ...worker, pool, port, dial, child: fleet.#launchWorker({ ...worker, pool, port }) };
+        return { ...worker, usual: worker.slots, pool, port, dial, child: fleet.#launchWorker({ ...worker, pool, port }) };
       });
       fleet.workers.push(...(await Promise.all(workers)));
       await until(() => fleet.healthy(), { timeoutMs: READY_MS, what: 'the fleet to be ready' });
@@ -114,7 +114,6 @@ export class Fleet {
   /** Starts it again on its ports, armed or not. Does not wait. */
   startReplica(seat: ReplicaSeat, failpoint = ''): void {
     this.#past.push(seat.child);
-    seat.armed = failpoint !== '';
     seat.child = this.#launchReplica(seat, failpoint);
   }
 
@@ -142,12 +141,15 @@ export class Fleet {
     return child;
   }
 
-  /** Every fault is over: proxies relieved, what stands still goes on, what ended or is armed starts again. */
+  /** Every fault is over: proxies relieved, what stands still goes on, what ended starts again. */
   async restore(): Promise<void> {
     for (const proxy of this.proxies) proxy.set(undefined);
     this.redis.resume();
     for (const { child } of [...this.replicas, ...this.workers]) if (child.running) child.signal('SIGCONT');
-    await Promise.all(this.replicas.filter(({ armed }) => armed).map((seat) => this.kill(seat)));
+    for (const seat of this.workers.filter(({ slots, usual }) => slots !== usual)) {
+      seat.slots = seat.usual;
+      await this.kill(seat);
+    }
     for (const seat of this.replicas) if (!seat.child.running) this.startReplica(seat);
     for (const seat of this.workers) if (!seat.child.running) this.startWorker(seat);
     await Promise.all(this.replicas.map((seat) => this.ready(seat)));
@@ -185,8 +187,8 @@ export class Fleet {
 
   /** Lines of replicas that tell of what must not happen inside, those of past lives too. Each is told once. */
   newFaults(): string[] {
-    const children = [...this.#past, ...this.replicas.map(({ child }) => child)].filter(({ name }) => name.startsWith('r'));
-    const found = children.flatMap(({ lines }) => lines.filter((line) => /"level":[56]0/.test(line)));
+    const children = [...this.#past, ...this.replicas.map(({ child }) => child)].filter(({ name }) => /^r\d/.test(name));
+    const found = children.flatMap(({ lines }) => lines.filter((line) => /"level":[56]0/.test(line) || !line.startsWith('{')));
     const fresh = found.filter((line) => !this.#toldFaults.has(line));
     for (const line of fresh) this.#toldFaults.add(line);
     return fresh;
@@ -213,7 +215,7 @@ export class Fleet {
   async #seat(name: string, grpcPort: number, httpPort: number): Promise<ReplicaSeat> {
     const [redis, workers, clients] = await Promise.all([this.redis.port, grpcPort, grpcPort].map((port) => FaultProxy.start(port)));
     if (!redis || !workers || !clients) throw new Error('no proxies');
-    const seat = { name, grpcPort, httpPort, armed: false, redis, workers, clients };
+    const seat = { name, grpcPort, httpPort, redis, workers, clients };
     return { ...seat, child: this.#launchReplica(seat, '') };
   }
 
@@ -230,9 +232,13 @@ export class Fleet {
     });
   }
 
-  #launchWorker({ id, contract, pool, slots, port }: Omit<WorkerSeat, 'child' | 'dial'>, at?: ReplicaSeat, advertiseIp = PROXIED_IP): Child {
-    const at1 = at ? [at] : this.replicas;
-    const target = `ipv4:${at1.map(({ workers }) => `127.0.0.1:${workers.port}`).join(',')}`;
+  #launchWorker(
+    { id, contract, pool, slots, port }: Omit<WorkerSeat, 'child' | 'dial' | 'usual'>,
+    at?: ReplicaSeat,
+    advertiseIp = PROXIED_IP,
+  ): Child {
+    const where = at ? [at] : this.replicas;
+    const target = `ipv4:${where.map(({ workers }) => `127.0.0.1:${workers.port}`).join(',')}`;
     const settings = { contract, target, id, pool, slots, port, advertiseIp, ip: advertiseIp, file: this.#notesFile };
     const script = contract === 'legacy' ? 'test/helpers/legacy-process.ts' : 'test/chaos/worker.ts';
     return new Child(`worker ${id}`, scriptArgs(script), { WORKER: JSON.stringify(settings) });

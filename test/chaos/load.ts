@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { JobRequest, JobResponse } from '../../src/grpc/generated/job/job.js';
 import { type Job, JobState } from '../../src/grpc/generated/muster/v1/job.js';
@@ -38,6 +39,8 @@ const RETRY_MS = 50;
 const RUN_MS = { least: 5, most: 40, long: 800 };
 const LONG_EVERY = 25;
 const ATTEMPTS = 10;
+/** A job that ends its worker is not tried for so long. */
+const POISON_ATTEMPTS = 3;
 
 /** Four clients, each with a channel of its own, that keep jobs under way; and what they saw. */
 export class Load {
@@ -50,6 +53,8 @@ export class Load {
 
   constructor(options: LoadOptions) {
     this.#options = options;
+    // Every job under way listens to it.
+    setMaxListeners(0, this.#giveUp.signal);
     this.#apis = Array.from({ length: CLIENTS }, () => connect(options.target));
   }
 
@@ -65,13 +70,14 @@ export class Load {
     });
   }
 
-  /** Jobs beside the others. `delayMs`: not before. Resolves when all are acknowledged, or given up. */
+  /** Jobs beside the others. `delayMs`: all due at that one moment from now. Resolves when all are acknowledged, or given up. */
   async more(count: number, kind: string, payload: string, delayMs = 0): Promise<Operation[]> {
     const [api] = this.#apis;
     if (!api) throw new Error('no client');
+    const notBefore = delayMs > 0 ? new Date(Date.now() + delayMs) : undefined;
     const acked: Promise<Operation>[] = Array.from({ length: count }, async () => {
       const operation = this.#begin(POOL, kind, payload);
-      await this.#submit(api, operation, delayMs);
+      await this.#submit(api, operation, notBefore);
       if (operation.ackedAt !== undefined) this.#keep(this.#end(api, operation));
       return operation;
     });
@@ -103,7 +109,7 @@ export class Load {
       const long = draw() * LONG_EVERY < 1;
       const ms = long ? RUN_MS.long : RUN_MS.least + Math.floor(draw() * (RUN_MS.most - RUN_MS.least));
       const operation = this.#begin(pool, 'slow', String(ms));
-      await this.#submit(api, operation, 0);
+      await this.#submit(api, operation);
       if (operation.ackedAt !== undefined) await this.#end(api, operation);
     }
   }
@@ -115,7 +121,7 @@ export class Load {
   }
 
   /** The same submission under the same id until it is answered. */
-  async #submit(api: Api, operation: Operation, delayMs: number): Promise<void> {
+  async #submit(api: Api, operation: Operation, notBefore?: Date): Promise<void> {
     const { pool, id, kind, payload } = operation;
     const legacy = pool === LEGACY_POOL;
     const spec = jobSpec({
@@ -123,8 +129,8 @@ export class Load {
       pool,
       work: legacy ? { $case: 'method', value: '/job.JobService/RunJob' } : { $case: 'kind', value: kind },
       payload: legacy ? Buffer.from(JobRequest.encode(JobRequest.fromPartial({ jobId: id, contextDir: payload })).finish()) : Buffer.from(payload),
-      retry: { maxAttempts: ATTEMPTS, initialBackoff: toDuration(20), maxBackoff: toDuration(200) },
-      ...(delayMs > 0 ? { notBefore: new Date(Date.now() + delayMs) } : {}),
+      retry: { maxAttempts: kind === 'poison' ? POISON_ATTEMPTS : ATTEMPTS, initialBackoff: toDuration(20), maxBackoff: toDuration(200) },
+      notBefore,
     });
     while (!this.#giveUp.signal.aborted) {
       try {

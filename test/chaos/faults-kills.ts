@@ -1,0 +1,52 @@
+import { type Arena, type Fault, fires, freeze, hold, standsStill } from './arena.js';
+import { LEASE_MS } from './fleet.js';
+import { pick } from './random.js';
+
+const REDIS_AWAY_MS = 500;
+
+interface Victim {
+  name: string;
+  kill(arena: Arena): Promise<void>;
+  freeze(arena: Arena, ms: number): Promise<void>;
+}
+
+const seatVictim = (name: string, choose: (arena: Arena) => Parameters<typeof freeze>[0]): Victim => ({
+  name,
+  kill: (arena) => arena.fleet.kill(choose(arena)),
+  freeze: (arena, ms) => freeze(choose(arena), ms),
+});
+
+const worker = (contract: string) =>
+  seatVictim(`${contract}-worker`, ({ fleet, draw }) =>
+    pick(
+      draw,
+      fleet.workers.filter((seat) => seat.contract === contract),
+    ),
+  );
+
+const redis: Victim = {
+  name: 'redis',
+  kill: async ({ fleet }) => {
+    fleet.redis.kill();
+    await hold(REDIS_AWAY_MS);
+    await fleet.redis.restart();
+  },
+  freeze: async ({ fleet }, ms) => {
+    fleet.redis.pause();
+    await fires('redis stands still', () => standsStill(fleet.redis.pid));
+    await hold(ms);
+    fleet.redis.resume();
+  },
+};
+
+const victims: Victim[] = [
+  seatVictim('replica', ({ fleet, draw }) => pick(draw, fleet.replicas)),
+  ...['runner', 'attached', 'legacy'].map(worker),
+  redis,
+];
+
+export const killFaults: Fault[] = victims.flatMap(({ name, kill, freeze }) => [
+  { group: 'kills', name: `${name}:kill`, run: kill },
+  { group: 'kills', name: `${name}:stop-1-lease`, run: (arena) => freeze(arena, LEASE_MS) },
+  { group: 'kills', name: `${name}:stop-3-leases`, run: (arena) => freeze(arena, 3 * LEASE_MS) },
+]);

@@ -1,0 +1,70 @@
+import type { Fault } from './arena.js';
+import { Fleet } from './fleet.js';
+import { plan } from './schedule.js';
+import { runTrial, type Trial } from './trial.js';
+
+/** The last line of a run. */
+export interface Summary {
+  trials: number;
+  faultsFired: number;
+  violations: number;
+  lost: number;
+  /** One job, accepted more than once. Executions beyond the first are `reruns`, and no violation. */
+  duplicated: number;
+  limbo: number;
+  worstHealMs: number;
+  reruns: number;
+  seed: number;
+}
+
+export interface RunOptions {
+  faults: readonly Fault[];
+  /** A group. */
+  trials: number;
+  seed: number;
+  tell: (line: string) => void;
+}
+
+/** The trials of that plan, one after another, on one fleet; a fleet that a trial has broken is replaced. */
+export async function runTrials({ faults, trials, seed, tell }: RunOptions): Promise<Trial[]> {
+  const done: Trial[] = [];
+  const planned = plan(faults, trials, seed);
+  let fleet: Fleet | undefined;
+  try {
+    for (const [n, { fault, seed: own }] of planned.entries()) {
+      fleet ??= await Fleet.start();
+      const began = performance.now();
+      const trial = await runTrial(fleet, fault, own, `t${n}`);
+      done.push(trial);
+      const { jobs, reruns, healMs, violations } = trial;
+      const verdict = violations.length === 0 ? 'well' : `${violations.length} VIOLATIONS`;
+      const tookS = Math.round((performance.now() - began) / 1000);
+      tell(
+        `${n + 1}/${planned.length} ${fault.group}/${fault.name}: ${verdict}, ${jobs} jobs, ${reruns.spent}+${reruns.handedOver} re-runs, healed in ${healMs} ms, ${tookS} s`,
+      );
+      for (const what of violations) tell(`    ${what}`);
+      if (violations.length > 0) {
+        await fleet.dispose();
+        fleet = undefined;
+      }
+    }
+  } finally {
+    await fleet?.dispose();
+  }
+  return done;
+}
+
+export function summaryOf(trials: readonly Trial[], seed: number): Summary {
+  const sum = (of: (trial: Trial) => number) => trials.reduce((total, trial) => total + of(trial), 0);
+  return {
+    trials: trials.length,
+    faultsFired: sum(({ fired }) => Number(fired)),
+    violations: sum(({ violations }) => Number(violations.length > 0)),
+    lost: sum(({ lost }) => lost.length),
+    duplicated: sum(({ duplicated }) => duplicated),
+    limbo: sum(({ limbo }) => limbo.length),
+    worstHealMs: Math.max(0, ...trials.map(({ healMs }) => healMs)),
+    reruns: sum(({ reruns }) => reruns.spent + reruns.handedOver),
+    seed,
+  };
+}

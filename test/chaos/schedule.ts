@@ -1,0 +1,36 @@
+import { type Fault, GROUPS } from './arena.js';
+import { failpointFaults } from './faults-failpoints.js';
+import { killFaults } from './faults-kills.js';
+import { linkFaults } from './faults-links.js';
+import { redisFaults } from './faults-redis.js';
+import { workerFaults } from './faults-workers.js';
+import { between, drawFrom, shuffled } from './random.js';
+
+export const FAULTS: readonly Fault[] = [...failpointFaults, ...killFaults, ...linkFaults, ...redisFaults, ...workerFaults];
+
+export interface Planned {
+  fault: Fault;
+  /** Of this trial alone. */
+  seed: number;
+}
+
+const SEED_MAX = 2 ** 31 - 1;
+
+/** The faults that `only` means: all, a group, or those of a group whose names begin so (`links/redis:`). Empty: it means none. */
+export function chosen(only: string | undefined): Fault[] {
+  if (only === undefined) return [...FAULTS];
+  const [group, ...rest] = only.split('/');
+  return FAULTS.filter((fault) => fault.group === group && fault.name.startsWith(rest.join('/')));
+}
+
+/** So many trials a group: each fault once in an order that the seed draws, then again. The same seed is the same plan. */
+export function plan(faults: readonly Fault[], trials: number, seed: number): Planned[] {
+  const draw = drawFrom(seed);
+  return GROUPS.flatMap((group) => {
+    const own = faults.filter((fault) => fault.group === group);
+    if (own.length === 0) return [];
+    const order: Fault[] = [];
+    while (order.length < trials) order.push(...shuffled(draw, own));
+    return order.slice(0, trials).map((fault) => ({ fault, seed: between(draw, 1, SEED_MAX) }));
+  });
+}

@@ -1,0 +1,100 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { keys } from '../../src/store/keys.js';
+import { until } from '../helpers/until.js';
+import { type Fault, NotFired } from './arena.js';
+import { type Fleet, LEGACY_POOL, POOL } from './fleet.js';
+import { Load } from './load.js';
+import { drawFrom } from './random.js';
+import { judge, type Verdict } from './verdict.js';
+import { Watcher } from './watcher.js';
+
+export interface Trial extends Verdict {
+  group: string;
+  fault: string;
+  seed: number;
+  fired: boolean;
+  /** From the end of the fault until every worker is fit, every replica ready and work goes on as before. */
+  healMs: number;
+  /** Each a breach of a promise, or of what the harness needs to say anything. */
+  violations: string[];
+}
+
+const POOLS = [POOL, LEGACY_POOL];
+const WARM = 60;
+/** Work that must have gone on after the fault, and in the whole trial. */
+const AFTER = 60;
+const LEAST_JOBS = 150;
+const WARM_MS = 30_000;
+/** Scaled: twice the longest that is stated, and what starting processes takes on a busy machine. */
+const HEAL_MS = 30_000;
+/** What has not ended so long after everything healed is lost. */
+const LOST_MS = 20_000;
+
+/** One fault under load, and what it did. Rejects only when the fleet is past use. */
+export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: string): Promise<Trial> {
+  const draw = drawFrom(seed);
+  fleet.forgetNotes();
+  const before = await counted(fleet);
+  const load = new Load({ target: fleet.clientTarget, name, draw });
+  const watchers = POOLS.map(
+    (pool) => new Watcher({ redis: fleet.direct, pool, ids: () => load.operations.flatMap((one) => (one.pool === pool ? one.id : [])) }),
+  );
+  for (const watcher of watchers) watcher.start();
+  load.start();
+  const violations: string[] = [];
+  let fired = false;
+  let healMs = 0;
+  try {
+    await until(() => load.ended >= WARM, { timeoutMs: WARM_MS, what: 'the load to run' });
+    await fault.run({ fleet, load, draw });
+    fired = true;
+  } catch (error) {
+    violations.push(`${error instanceof NotFired ? 'not fired' : 'the trial broke'}: ${chain(error)}`);
+  }
+  try {
+    const began = performance.now();
+    await fleet.restore();
+    const then = load.ended;
+    await until(async () => load.ended >= then + AFTER && (await fleet.healthy()), { timeoutMs: HEAL_MS, what: 'the fleet to heal' });
+    healMs = Math.round(performance.now() - began);
+  } catch (error) {
+    violations.push(`L1 ${chain(error)}`);
+  }
+  await load.stop(LOST_MS);
+  await Promise.all(watchers.map((watcher) => watcher.stop()));
+  const found = await Promise.all(watchers.map(async (watcher, i) => [POOLS[i] ?? '', await watcher.all()] as const));
+  const notes = fleet.notes();
+  const verdict = judge({ operations: load.operations, jobs: new Map(found), succeeded: (await counted(fleet)) - before, notes });
+  if (load.ended < LEAST_JOBS) violations.push(`only ${load.ended} jobs ended: too few to say anything`);
+  for (const { broken, looks } of watchers) {
+    violations.push(...broken);
+    if (looks === 0) violations.push('nobody watched');
+  }
+  for (const line of fleet.newFaults()) violations.push(`a replica said: ${line}`);
+  violations.push(...verdict.lost, ...verdict.limbo, ...verdict.broken);
+  if (verdict.duplicated > 0) violations.push(`${verdict.duplicated} results were accepted beyond one a job`);
+  const trial: Trial = { group: fault.group, fault: fault.name, seed, fired, healMs, ...verdict, violations };
+  if (violations.length > 0) keep(fleet, trial, { operations: load.operations, jobs: found.map(([pool, jobs]) => [pool, [...jobs]]), notes });
+  fleet.forgetPast();
+  return trial;
+}
+
+async function counted({ direct }: Fleet): Promise<number> {
+  const counts = await Promise.all(POOLS.map((pool) => direct.hget(keys.meta(pool), 'succeeded')));
+  return counts.reduce((sum, n) => sum + Number(n ?? 0), 0);
+}
+
+function chain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${chain(error.cause)}`;
+}
+
+function keep(fleet: Fleet, trial: Trial, history: object): void {
+  const folder = mkdtempSync(join(tmpdir(), `muster-chaos-${trial.seed}-`));
+  writeFileSync(join(folder, 'trial.json'), JSON.stringify(trial, undefined, 2));
+  writeFileSync(join(folder, 'history.json'), JSON.stringify(history, undefined, 1));
+  writeFileSync(join(folder, 'story.log'), fleet.story());
+  trial.violations.push(`history and last words are in ${folder}`);
+}

@@ -1,0 +1,94 @@
+import { doubles, type Note } from '../helpers/handlers.js';
+import { LEGACY_POOL, POOL } from './fleet.js';
+import type { Operation } from './load.js';
+import { isOver, type JobLook } from './look.js';
+
+/** What one trial left behind. */
+export interface Evidence {
+  operations: readonly Operation[];
+  /** What stands in Redis at the end, by pool and id. */
+  jobs: ReadonlyMap<string, ReadonlyMap<string, JobLook | undefined>>;
+  /** Successes that the scripts counted in this trial. */
+  succeeded: number;
+  notes: readonly Note[];
+}
+
+export interface Verdict {
+  jobs: number;
+  /** Acknowledged, and not there any more; or over, and their clients were told nothing, or something else. */
+  lost: string[];
+  /** Results that were accepted beyond one a job. */
+  duplicated: number;
+  /** There, and neither over nor on their way. */
+  limbo: string[];
+  /** Anything else that must not be. */
+  broken: string[];
+  /** Executions beyond the first of a job: what at-least-once costs. By what brought them about. */
+  reruns: { spent: number; handedOver: number };
+  /** Dead letters that had all their attempts or handovers. */
+  buried: number;
+}
+
+/** As of Load and of the configuration. */
+const MAX_ATTEMPTS = 10;
+const POISON_ATTEMPTS = 3;
+const MAX_HANDOVERS = 5;
+
+/** Holds what clients saw against what workers noted and what stands in Redis. */
+export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict {
+  const verdict: Verdict = {
+    jobs: operations.length,
+    lost: [],
+    duplicated: 0,
+    limbo: [],
+    broken: [],
+    reruns: { spent: 0, handedOver: 0 },
+    buried: 0,
+  };
+  const starts = count(notes.filter(({ event }) => event === 'start').map(({ jobId }) => jobId));
+  const done = new Set(notes.filter(({ how }) => how === 'done').map(({ jobId, fence }) => `${jobId} ${fence}`));
+  const doneAtAll = new Set(notes.filter(({ how }) => how === 'done').map(({ jobId }) => jobId));
+  let ended = 0;
+  for (const operation of operations) {
+    const { pool, id, kind } = operation;
+    const job = jobs.get(pool)?.get(id);
+    const told = `${JSON.stringify(operation)} ${JSON.stringify(job)}`;
+    if (operation.outcome === 'fail') verdict.broken.push(`${id} was refused: ${told}`);
+    if (!job) {
+      if (operation.ackedAt !== undefined) verdict.lost.push(`${id} is gone: ${told}`);
+      continue;
+    }
+    if (!isOver(job)) {
+      verdict.limbo.push(`${id} is ${job.state}: ${told}`);
+      continue;
+    }
+    if (operation.ackedAt !== undefined && operation.end?.state !== `JOB_STATE_${job.state.toUpperCase()}`)
+      verdict.lost.push(`${id}: its client was told otherwise: ${told}`);
+    const again = (starts.get(id) ?? 0) - 1;
+    if (again > 0) {
+      verdict.reruns.spent += Math.min(again, job.attempt - 1);
+      verdict.reruns.handedOver += Math.max(0, again - (job.attempt - 1));
+    }
+    // A worker without fences may be sent what it runs already, under the same attempt: its home died before it was confirmed.
+    if (pool === POOL && again > job.attempt - 1 + job.handovers) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
+    if (job.state === 'succeeded') {
+      ended++;
+      if (operation.end && !operation.end.right) verdict.broken.push(`${id} brought another result: ${told}`);
+      const ran = pool === LEGACY_POOL ? doneAtAll.has(id) : done.has(`${id} ${job.done}`);
+      if (!ran) verdict.broken.push(`${id} succeeded under a fence that nobody ended: ${told}`);
+    } else if (job.attempt >= (kind === 'poison' ? POISON_ATTEMPTS : MAX_ATTEMPTS) || job.handovers >= MAX_HANDOVERS) verdict.buried++;
+    else verdict.broken.push(`${id} is ${job.state} too early: ${told}`);
+  }
+  verdict.duplicated = Math.max(0, succeeded - ended);
+  if (succeeded < ended) verdict.broken.push(`${ended} jobs succeeded, ${succeeded} were counted`);
+  // The first contract has no fences: there a job may run beside itself.
+  const sdk = new Set(operations.filter(({ pool }) => pool === POOL).map(({ id }) => id));
+  for (const what of doubles(notes.filter(({ jobId }) => sdk.has(jobId)))) verdict.broken.push(`I4 begun twice: ${what}`);
+  return verdict;
+}
+
+function count(list: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const item of list) counts.set(item, (counts.get(item) ?? 0) + 1);
+  return counts;
+}
