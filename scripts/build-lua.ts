@@ -3,7 +3,7 @@
  *
  * Each script's header is its contract and the one source of its arguments: `@args` names the fixed ones (after the caller's id and the
  * highest fence seen, which all have), `@each` the fields of one item of a batch, `@use` the library parts, `@flags deny-oom` that a full
- * Redis refuses it. Out of them come the Lua locals, the `items()` iterator, and the types of the TypeScript caller.
+ * Redis refuses it, `@flags read-only` that Redis lets it write nothing. Out of them come the Lua locals, the `items()` iterator, and the types of the TypeScript caller.
  *
  * `npm run lua` writes; `npm run lua -- --check` exits 1 when the committed module is not current.
  */
@@ -12,12 +12,14 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 const LUA = new URL('../src/store/lua/', import.meta.url);
 const OUT = new URL('../src/store/scripts.generated.ts', import.meta.url);
 const FIRST_ARG = 3;
+const FLAGS = ['deny-oom', 'read-only'];
 
 interface Header {
   args: string[];
   each: string[];
   use: string[];
   denyOom: boolean;
+  readOnly: boolean;
 }
 
 function words(line: string | undefined): string[] {
@@ -30,7 +32,10 @@ function readHeader(name: string, source: string): Header {
     if (tag(key) === undefined) throw new Error(`${name}.lua: its header has no @${key}`);
   }
   if (!source.startsWith(`-- ${name}: `)) throw new Error(`${name}.lua: its header does not begin with its name`);
-  return { args: words(tag('args')), each: words(tag('each')), use: words(tag('use')), denyOom: tag('flags') === 'deny-oom' };
+  const flags = words(tag('flags'));
+  for (const flag of flags) if (!FLAGS.includes(flag)) throw new Error(`${name}.lua: its header has the flag ${flag}, which is none`);
+  const [denyOom, readOnly] = FLAGS.map((flag) => flags.includes(flag));
+  return { args: words(tag('args')), each: words(tag('each')), use: words(tag('use')), denyOom: denyOom === true, readOnly: readOnly === true };
 }
 
 /** Comments cost bytes on each SCRIPT LOAD and nothing else, but a script read back with `SCRIPT` tools should be short: code only. */
@@ -81,6 +86,7 @@ function build(): string {
     args: ${list(header.args)},
     each: ${list(header.each)},
     denyOom: ${header.denyOom},
+    readOnly: ${header.readOnly},
     source: [${['base', ...header.use].join(', ')}, ${quote(compose(header, source))}].join('\\n'),
   },`;
   });

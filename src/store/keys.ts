@@ -23,6 +23,8 @@ export const keys = {
   /** BullMQ's own keys. */
   bull: 'muster:{bull}',
 
+  /** Pattern of SCAN: all keys of one pool, or ('*') of all. */
+  ofPool: (name: string) => `${pool(name)}*`,
   /** HASH: fence, ticked, grace, paused, family, tombstones, and counters. KEYS[1] of every script. */
   meta: (name: string) => `${pool(name)}meta`,
   /** HASH: one worker. */
@@ -78,4 +80,10 @@ export const keys = {
 /** The pool of a key or channel built by this module. */
 export function poolOf(key: string): string {
   return key.slice(key.indexOf('{') + 1, key.indexOf('}'));
+}
+
+/** Whose hash a key is; undefined for others. */
+export function ownerOf(key: string): { pool: string; what: 'worker' | 'job' | 'held'; id: string } | undefined {
+  const [, name, what, id] = /^muster:\{([a-z0-9-]+)\}:(worker|job|held):(.+)$/.exec(key) ?? [];
+  return name === undefined || id === undefined ? undefined : { pool: name, what: what as 'worker' | 'job' | 'held', id };
 }

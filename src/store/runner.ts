@@ -64,7 +64,7 @@ export class ScriptRunner {
     const limits = Object.entries(options.limits).map(([name, value]) => `local ${name} = ${value}`);
     const preamble = [...limits, `local LEGACY_METHOD = '${LEGACY_METHOD}'`, options.testClock ? TEST_CLOCK : CLOCK].join('\n');
     for (const [name, script] of Object.entries(scripts)) {
-      this.#compose(name, script.denyOom ? '#!lua' : '#!lua flags=allow-oom', preamble, script.source);
+      this.#compose(name, shebang(script), preamble, script.source);
     }
     // A full Redis refuses a worker it does not know, and must take one again that it knows.
     this.#compose('register', '#!lua', preamble, scripts.register.source);
@@ -115,6 +115,11 @@ export class ScriptRunner {
       return (await this.#redis.callBuffer('EVAL', [script.source, 1, key, ...argv])) as Reply;
     }
   }
+}
+
+function shebang({ denyOom, readOnly }: { denyOom: boolean; readOnly: boolean }): string {
+  if (readOnly) return '#!lua flags=no-writes,allow-oom';
+  return denyOom ? '#!lua' : '#!lua flags=allow-oom';
 }
 
 /** Redis and ioredis errors, in our words. */

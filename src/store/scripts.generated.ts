@@ -408,6 +408,7 @@ export const scripts = {
     args: [],
     each: ['worker', 'link', 'job', 'fence'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local function items() local i, n = -1, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
 local reply = {}
 for worker, link, job, fence_ in items() do
@@ -424,6 +425,7 @@ return { reply, assigned, 0 }`].join('\n'),
     args: ['worker', 'boot', 'link'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local worker, boot, link = ARGV[3], ARGV[4], ARGV[5]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.link ~= link then return done({ 'stale', w.link or '0', {} }, 0) end
@@ -453,6 +455,7 @@ return done({ 'ok', w.link, leases }, more)`].join('\n'),
     args: ['id', 'boot', 'region', 'slots', 'labels', 'kinds', 'version'],
     each: ['job', 'fence', 'finished'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local id, boot, region, slots, labels, kinds, version = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local function items() local i, n = 7, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
 local w = worker_get(id)
@@ -527,10 +530,211 @@ settle_or_leave(w)
 local more = match()
 return done({ 'ok', w.link, w.state, kept, abandon }, more)`].join('\n'),
   },
+  audit: {
+    args: [],
+    each: ['what', 'id', 'other', 'deep'],
+    denyOom: false,
+    readOnly: true,
+    source: [base, workers, jobs, String.raw`local function items() local i, n = -1, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
+local findings, unsure, doubts = {}, {}, {}
+local function finding(invariant, subject, what) findings[#findings + 1] = { invariant, subject, what } end
+local function holds(condition, invariant, subject, what)
+  if not condition then finding(invariant, subject, what) end
+end
+local counted = {}
+local function entries_of(key)
+  if counted[key] == nil then
+    counted[key] = false
+    if call('LLEN', key) <= EXACT_LIST then
+      local times = {}
+      for _, id in ipairs(call('LRANGE', key, 0, -1)) do times[id] = (times[id] or 0) + 1 end
+      counted[key] = times
+    end
+  end
+  return counted[key] or nil
+end
+local function times_in(key, id, deep)
+  local times = entries_of(key)
+  if times then return times[id] or 0 end
+  if deep == '1' then return #call('LPOS', key, id, 'COUNT', 2) end
+  return nil
+end
+local v = call('HMGET', META, 'fence', 'paused', 'tombstones', 'ticked')
+local highest, paused, tombstones, ticked = tonumber(v[1] or 0), v[2] == '1', tonumber(v[3] or 0), v[4] or '0'
+local KNOWN = { free = true, busy = true, draining = true, suspect = true, dead = true }
+local function audit_worker(id, deep)
+  local subject = 'worker ' .. id
+  local w = worker_get(id)
+  local rolled = call('ZSCORE', P .. 'workers', id)
+  local times = times_in(FREE, id, deep)
+  if not w.state then
+    holds(not rolled, 'L1', subject, 'stands in workers, and has no hash')
+    if times == nil then
+      unsure[#unsure + 1] = { 'worker', id, 0 }
+    else
+      holds(times == 0, 'I7', subject, 'stands in the free list, and nobody knows it')
+    end
+    return
+  end
+  if not KNOWN[w.state] then return finding('I7', subject, 'is ' .. w.state .. ', which is no state') end
+  local held = call('HLEN', held_key(id))
+  local died = call('ZSCORE', P .. 'dead', id)
+  if w.state == 'dead' then
+    holds(died, 'L1', subject, 'is dead and not in dead: it is never forgotten')
+    holds(not rolled, 'L1', subject, 'is dead and still in workers')
+    holds(held == 0, 'I1', subject, 'is dead and holds ' .. held)
+  else
+    holds(rolled, 'L1', subject, 'is ' .. w.state .. ' and not in workers: nobody misses it when it is silent')
+    holds(not died, 'L1', subject, 'is ' .. w.state .. ' and in dead: it will be forgotten')
+  end
+  if active(w) then
+    holds((w.state == 'free') == (not w.blocked and held < w.slots), 'I7', subject,
+      'is ' .. w.state .. ' with ' .. held .. ' of ' .. w.slots .. ' slots taken' .. (w.blocked and ', blocked' or ''))
+    holds(not w.drained and not w.leaving, 'I7', subject, 'is ' .. w.state .. ', though it is ' .. (w.drained and 'drained' or 'leaving'))
+  end
+  if w.state == 'draining' then holds(w.drained or w.leaving, 'L1', subject, 'is draining, and was neither drained nor leaves') end
+  holds(w.state ~= 'free' or w.listed, 'I7', subject, 'is free and not listed')
+  if times == nil then
+    unsure[#unsure + 1] = { 'worker', id, w.listed and 1 or 0 }
+  else
+    local wanted = w.listed and 1 or 0
+    holds(times == wanted, 'I7', subject,
+      'stands ' .. (times > 1 and 'twice or more' or times .. ' times') .. ' in the free list, its hash says ' .. wanted)
+  end
+  local previous = call('HGET', worker_key(id), 'previous')
+  holds(not w.boot or previous ~= w.boot, 'I8', subject, 'its boot ' .. (w.boot or '') .. ' is the one before it too')
+  if held > w.slots then
+    local newest = 0
+    for _, f in ipairs(call('HVALS', held_key(id))) do newest = math.max(newest, tonumber(f) or 0) end
+    doubts[#doubts + 1] = { 'I1', subject, 'over ' .. (w.boot or '') .. ' ' .. (w.link or '') .. ' ' .. w.slots, int(newest),
+      'was given more while it held ' .. held .. ' of ' .. w.slots .. ' slots' }
+  end
+end
+local function audit_held(worker, job)
+  local f = call('HGET', held_key(worker), job)
+  if not f then return end
+  local subject = 'worker ' .. worker
+  if string.sub(f, 1, 1) == '!' then
+    if call('HGET', worker_key(worker), 'contract') == 'METHOD' then
+      holds(call('ZSCORE', LEASES, f .. ' ' .. worker .. ' ' .. job), 'L1', subject, 'the quarantine of ' .. job .. ' has no end')
+    end
+    return
+  end
+  local j = job_get(job)
+  if j.state ~= 'running' then
+    finding('I1', subject, 'holds ' .. job .. ' under fence ' .. f .. ', which is ' .. (j.state or 'not known'))
+  else
+    holds(j.fence == f and j.worker == worker, 'I1', subject,
+      'holds ' .. job .. ' under fence ' .. f .. ', which runs on ' .. (j.worker or 'nobody') .. ' under ' .. (j.fence or 'none'))
+  end
+  holds(tonumber(f) and tonumber(f) <= highest, 'I2', subject, 'holds ' .. job .. ' under fence ' .. f .. ', the highest issued is ' .. int(highest))
+end
+local function audit_waiting(j, subject, deep)
+  local list = waiting_key(j.priority)
+  local times = times_in(list, j.id, deep)
+  if times == nil then
+    unsure[#unsure + 1] = { 'job', j.id, 1 }
+  else
+    holds(times > 0, 'I5', subject, 'waits, and is not in waiting:' .. j.priority)
+  end
+end
+local function audit_running(j, subject)
+  local w = worker_get(j.worker or '')
+  local f = call('HGET', held_key(j.worker or ''), j.id)
+  holds(j.fence and f == j.fence, 'I1', subject,
+    'runs on ' .. (j.worker or 'nobody') .. ' under fence ' .. (j.fence or 'none') .. ', which holds ' .. (f or 'nothing') .. ' for it')
+  holds(w.state and w.state ~= 'dead', 'I1', subject, 'runs on ' .. (j.worker or 'nobody') .. ', which is ' .. (w.state or 'not known'))
+  holds(tonumber(j.fence or '') and tonumber(j.fence) <= highest, 'I2', subject,
+    'runs under fence ' .. (j.fence or 'none') .. ', the highest issued is ' .. int(highest))
+  holds(j.done ~= j.fence, 'I3', subject, 'runs under fence ' .. (j.fence or 'none') .. ', whose result was accepted')
+end
+local LIVE = { waiting = audit_waiting, scheduled = function() end, running = audit_running }
+local function audit_terminal(j, subject, finished)
+  local key = job_key(j.id)
+  holds(finished, 'I6', subject, 'is ' .. j.state .. ', and has no time of its end')
+  if call('PTTL', key) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and is never forgotten') end
+  for _, part in ipairs({ 'payload', 'metadata', 'result', 'error', 'progress' }) do
+    if call('PTTL', key .. ':' .. part) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is never forgotten') end
+  end
+  if j.state == 'succeeded' then holds(call('EXISTS', key .. ':result') == 1, 'I5', subject, 'succeeded, and its result is gone') end
+  if j.state == 'failed' and tonumber(finished or 0) > NOW - BURIED_RETENTION_MS then
+    holds(call('ZSCORE', P .. 'buried', j.id), 'I5', subject, 'failed, and is not in buried')
+  end
+end
+local function audit_job(id, deep)
+  local subject = 'job ' .. id
+  local j = job_get(id)
+  local leased, due = call('ZSCORE', LEASES, id), call('ZSCORE', LATER, id)
+  if not j.state then
+    holds(not leased, 'I5', subject, 'stands in leases, and has no hash')
+    holds(not due, 'I5', subject, 'stands in later, and has no hash')
+    return
+  end
+  local terminal = is_terminal(j.state)
+  if not terminal and not LIVE[j.state] then return finding('I5', subject, 'is ' .. j.state .. ', which is no state') end
+  local name = terminal and 'I6' or (j.state == 'running' and 'I1' or 'I5')
+  holds((leased ~= false) == (j.state == 'running'), name, subject, 'is ' .. j.state .. (leased and ', and in leases' or ', and not in leases'))
+  holds((due ~= false) == (j.state == 'scheduled'), terminal and 'I6' or 'I5', subject,
+    'is ' .. j.state .. (due and ', and in later' or ', and not in later'))
+  local finished = call('HGET', job_key(id), 'finished')
+  if terminal then return audit_terminal(j, subject, finished) end
+  holds(not finished, 'I6', subject, 'is ' .. j.state .. ' after its end')
+  if call('PTTL', job_key(id)) ~= -1 then finding('I5', subject, 'is ' .. j.state .. ' and will be forgotten') end
+  if call('PTTL', job_key(id) .. ':payload') >= 0 then finding('I5', subject, 'is ' .. j.state .. ' and its payload will be forgotten') end
+  for _, part in ipairs({ 'metadata', 'progress' }) do
+    if j[part] then holds(call('PTTL', job_key(id) .. ':' .. part) == -1, 'I5', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is gone or will be') end
+  end
+  if j.total or (j.queue and j.attempt == 0) then
+    holds(call('ZSCORE', DEADLINES, id), 'L1', subject, 'has a deadline and is not in deadlines: it never expires')
+  end
+  LIVE[j.state](j, subject, deep)
+end
+local HEADS = 8
+local function first_waiting()
+  for p = 3, 0, -1 do
+    for _, id in ipairs(call('LRANGE', waiting_key(p), 0, HEADS - 1)) do
+      if call('HGET', job_key(id), 'state') == 'waiting' then return id end
+    end
+    if call('LLEN', waiting_key(p)) > HEADS then return nil end
+  end
+end
+local function first_free()
+  for _, id in ipairs(call('LRANGE', FREE, 0, HEADS - 1)) do
+    local w = worker_get(id)
+    if w.state == 'free' and not w.blocked and home_alive(w.home) and call('HLEN', held_key(id)) < w.slots then return id end
+  end
+end
+local function audit_pool()
+  local entries, real, all = 0, 0, true
+  local seen = {}
+  for p = 0, 3 do
+    local times = entries_of(waiting_key(p))
+    all = all and times ~= nil
+    for id, n in pairs(times or {}) do
+      entries = entries + n
+      if not seen[id] and call('HGET', job_key(id), 'state') == 'waiting' then real = real + 1 end
+      seen[id] = true
+    end
+  end
+  holds(not all or tombstones == entries - real, 'I5', 'pool', tombstones .. ' dead entries are counted in the queues, ' .. (entries - real) .. ' are there')
+  local job, worker = first_waiting(), first_free()
+  if job and worker and not paused then
+    doubts[#doubts + 1] = { 'I9', 'job ' .. job, 'idle ' .. worker, ticked, 'waits while worker ' .. worker .. ' is free' }
+  end
+end
+for what, id, other, deep in items() do
+  if what == 'worker' then audit_worker(id, deep)
+  elseif what == 'job' then audit_job(id, deep)
+  elseif what == 'held' then audit_held(id, other)
+  else audit_pool() end
+end
+return { findings, unsure, doubts }`].join('\n'),
+  },
   beat: {
     args: ['leaving'],
     each: ['what', 'worker', 'link', 'job', 'fence'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local leaving = ARGV[3]
 local function items() local i, n = -1, #ARGV return function() i = i + 5 if i <= n then return unpack(ARGV, i, i + 4) end end end
 if leaving == '1' then
@@ -571,6 +775,7 @@ return done(reply, more)`].join('\n'),
     args: ['worker', 'boot', 'link', 'evidence', 'reason'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, evidence, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local w = worker_get(worker)
 if not w.state then return done('unknown', 0) end
@@ -588,6 +793,7 @@ return done('buried', more)`].join('\n'),
     args: [],
     each: ['job'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local function items() local i, n = 2, #ARGV return function() i = i + 1 if i <= n then return unpack(ARGV, i, i + 0) end end end
 local reply = {}
 for job in items() do
@@ -609,6 +815,7 @@ return reply`].join('\n'),
     args: ['worker', 'boot', 'timeout'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local worker, boot, timeout = ARGV[3], ARGV[4], ARGV[5]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done({ 'unknown', 0 }, 0) end
@@ -629,6 +836,7 @@ return done({ 'ok', held }, more)`].join('\n'),
     args: ['worker', 'boot', 'link', 'reason'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
@@ -645,6 +853,7 @@ return done('ok', more)`].join('\n'),
     args: ['worker', 'on'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local worker, on = ARGV[3], ARGV[4]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done(w.state or '', 0) end
@@ -666,6 +875,7 @@ return done(w.state, more)`].join('\n'),
     args: ['claims'],
     each: ['worker', 'boot', 'job', 'fence', 'link', 'outcome', 'code', 'retryable', 'reason', 'blob', 'delay'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local claims = ARGV[3]
 local function items() local i, n = -7, #ARGV return function() i = i + 11 if i <= n then return unpack(ARGV, i, i + 10) end end end
 local reply = {}
@@ -740,6 +950,7 @@ return done(reply, more)`].join('\n'),
     args: [],
     each: ['home'],
     denyOom: false,
+    readOnly: false,
     source: [base, String.raw`local function items() local i, n = 2, #ARGV return function() i = i + 1 if i <= n then return unpack(ARGV, i, i + 0) end end end
 local n = 0
 for home in items() do
@@ -752,6 +963,7 @@ return n`].join('\n'),
     args: [],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local more = match()
 return done(0, more)`].join('\n'),
   },
@@ -759,6 +971,7 @@ return done(0, more)`].join('\n'),
     args: ['offset', 'limit'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local offset, limit = ARGV[3], ARGV[4]
 local grace = tonumber(call('HGET', META, 'grace') or 0)
 local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW < grace and '+inf' or NOW + DELIVERY_MS, 'LIMIT', offset, limit)
@@ -779,6 +992,7 @@ return { #due == tonumber(limit) and tonumber(offset) + #due or -1, assigned, 0 
     args: ['cursor', 'page'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local cursor, page = ARGV[3], ARGV[4]
 local page_ = call('ZSCAN', P .. 'workers', cursor, 'COUNT', page)
 local found = {}
@@ -799,6 +1013,7 @@ return done({ page_[1], found }, 0)`].join('\n'),
     args: ['on'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local on = ARGV[3]
 local was = call('HGET', META, 'paused') == '1'
 if on == '1' then call('HSET', META, 'paused', '1') else call('HDEL', META, 'paused') end
@@ -810,6 +1025,7 @@ return done(was ~= (on == '1') and '1' or '0', more)`].join('\n'),
     args: ['worker', 'boot', 'link', 'age', 'busy'],
     each: ['what', 'job', 'fence'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, age, busy = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local function items() local i, n = 5, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
 local w = worker_get(worker)
@@ -843,6 +1059,7 @@ return done({ 'ok', w.state }, more)`].join('\n'),
     args: ['scope', 'limit'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local scope, limit = ARGV[3], ARGV[4]
 local n = 0
 limit = tonumber(limit)
@@ -880,6 +1097,7 @@ return n`].join('\n'),
     args: ['id', 'boot', 'derived', 'address', 'contract', 'region', 'slots', 'labels', 'kinds', 'version'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local w = worker_get(id)
 local key = worker_key(id)
@@ -927,6 +1145,7 @@ return done({ 'ok', w.link, w.state, freed }, more)`].join('\n'),
     args: [],
     each: ['worker', 'job', 'fence', 'link', 'blocked', 'reason'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local function items() local i, n = -3, #ARGV return function() i = i + 6 if i <= n then return unpack(ARGV, i, i + 5) end end end
 local reply = {}
 for worker, job, fence_, link, blocked, reason in items() do
@@ -953,6 +1172,7 @@ return done(reply, more)`].join('\n'),
     args: ['worker', 'boot', 'link', 'slots'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, slots = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
@@ -966,6 +1186,7 @@ return done('ok', more)`].join('\n'),
     args: [],
     each: ['job', 'buried'],
     denyOom: true,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local function items() local i, n = 1, #ARGV return function() i = i + 2 if i <= n then return unpack(ARGV, i, i + 1) end end end
 local reply = {}
 for job, buried in items() do
@@ -997,6 +1218,7 @@ return done(reply, more)`].join('\n'),
     args: ['max_waiting', 'family'],
     each: ['id', 'digest', 'kind', 'method', 'priority', 'start', 'run', 'keep', 'queue', 'total', 'retry', 'fatal', 'waiter', 'payload', 'metadata'],
     denyOom: true,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local max_waiting, family = ARGV[3], ARGV[4]
 local function items() local i, n = -10, #ARGV return function() i = i + 15 if i <= n then return unpack(ARGV, i, i + 14) end end end
 local reply = {}
@@ -1118,6 +1340,7 @@ return done({ int(NOW), reply }, more)`].join('\n'),
     args: ['worker', 'boot', 'link', 'limit', 'reason'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local worker, boot, link, limit, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done({ 'stale', 0 }, 0) end
@@ -1130,6 +1353,7 @@ return done({ 'suspect', misses }, 0)`].join('\n'),
     args: ['limit', 'finished_kept', 'buried_kept'],
     each: [],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, bury, match, String.raw`local limit, finished_kept, buried_kept = ARGV[3], ARGV[4], ARGV[5]
 local last = tonumber(call('HGET', META, 'ticked') or 0)
 if last == 0 then last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0) end
@@ -1269,6 +1493,7 @@ return done(dead, (more == 1 or more_later or more_deadlines or more_leases) and
     args: [],
     each: ['job'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local function items() local i, n = 2, #ARGV return function() i = i + 1 if i <= n then return unpack(ARGV, i, i + 0) end end end
 local reply = {}
 for job in items() do
@@ -1282,6 +1507,7 @@ return reply`].join('\n'),
     args: ['worker', 'boot'],
     each: ['job', 'fence', 'finished', 'progress'],
     denyOom: false,
+    readOnly: false,
     source: [base, workers, jobs, match, String.raw`local worker, boot = ARGV[3], ARGV[4]
 local function items() local i, n = 1, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
 local w = worker_get(worker)

@@ -1,7 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Redis } from 'ioredis';
+import { systemClock } from '../../src/domain/clock.js';
+import { Inspection } from '../../src/store/inspection.js';
 import { type PoolState, readState } from '../helpers/state.js';
-import { openStore } from '../helpers/store.js';
+import { openStore, scriptLimits } from '../helpers/store.js';
 import { type Call, type Contract, HOMES, type LeaseArg, NAMES, WHOLE } from './calls.js';
 import { type Driven, drive, type Pool } from './drive.js';
 import { type Intent, resolve, type Sequence } from './intents.js';
@@ -43,6 +45,7 @@ export class Failed extends Error {
 export class Harness {
   readonly #pools = new Map<Profile, Pool>();
   readonly #redis: Redis;
+  readonly #audits = new Map<Profile, Inspection>();
   #next = 0;
 
   private constructor(redis: Redis) {
@@ -59,19 +62,25 @@ export class Harness {
     for (const profile of profiles) {
       const open = HOMES.map(async (home) => [home, await openStore({ url, home, testClock: true, limits: LIMITS[profile], mutate })] as const);
       harness.#pools.set(profile, { name: '', redis, stores: new Map(await Promise.all(open)) });
+      const limits = { ...scriptLimits, ...LIMITS[profile] };
+      const audit = new Inspection({ url, timeoutMs: 5_000, limits, clock: systemClock, lookAgainMs: 0, testClock: true, onError: () => undefined });
+      await audit.start(AbortSignal.timeout(10_000));
+      harness.#audits.set(profile, audit);
     }
     return harness;
   }
 
   close(): void {
+    for (const audit of this.#audits.values()) audit.stop();
     this.#redis.disconnect();
   }
 
   async #run(profile: Profile): Promise<Run> {
     const pool = this.#pools.get(profile);
-    if (!pool) throw new Error(`the harness was opened without ${profile}`);
+    const audit = this.#audits.get(profile);
+    if (!pool || !audit) throw new Error(`the harness was opened without ${profile}`);
     if (this.#next++ % 50 === 49) await this.#redis.flushall();
-    const run = new Run({ ...pool, name: `p${this.#next}` }, profile);
+    const run = new Run({ ...pool, name: `p${this.#next}` }, profile, audit);
     await run.call({ do: 'clock', us: START_US }, false);
     return run;
   }
@@ -100,13 +109,15 @@ class Run {
   readonly trace: Call[] = [];
   readonly #pool: Pool;
   readonly #model: Model | undefined;
+  readonly #audit: Inspection;
   readonly #ledger = new Ledger();
   readonly #past: (LeaseArg & { boot: string; link: string })[] = [];
   #state: PoolState | undefined;
   #us = START_US;
 
-  constructor(pool: Pool, profile: Profile) {
+  constructor(pool: Pool, profile: Profile, audit: Inspection) {
     this.#pool = pool;
+    this.#audit = audit;
     if (profile !== 'bounded') this.#model = new Model(profile === 'plain' ? 4096 : 1);
   }
 
@@ -125,9 +136,11 @@ class Run {
     }
   }
 
-  /** Whatever was lost on the way: each home asks for it. */
+  /** Whatever was lost on the way: each home asks for it. And what the product looks for itself is well too. */
   async end(): Promise<void> {
     for (const home of HOMES) await this.call({ do: 'mine', home }, false);
+    const found = await this.#audit.audit(this.#pool.name);
+    if (found.length > 0) throw new Failed(this.trace, new Broken(`the audit found ${JSON.stringify(found)}`));
   }
 
   async state(): Promise<PoolState> {

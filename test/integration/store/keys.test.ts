@@ -45,8 +45,8 @@ const TYPES: Record<string, [builder: string, type: string]> = {
   descriptors: [keys.descriptors(POOL), 'string'],
   events: [keys.events(POOL), 'stream'],
 };
-/** Not keys: channels, and the prefix of keys that BullMQ names. */
-const NO_KEYS = ['sweep', 'bull', 'home'];
+/** Not keys: channels, a pattern, and the prefix of keys that BullMQ names. */
+const NO_KEYS = ['sweep', 'bull', 'home', 'ofPool'];
 
 function builderOf(key: string): string | undefined {
   return Object.keys(TYPES).find((name) => {

@@ -1,0 +1,53 @@
+import type { Redis } from 'ioredis';
+import type { Clock } from '../domain/clock.js';
+import { toError, unavailable } from '../domain/errors.js';
+import { auditPools, type Finding } from './audit.js';
+import { type ConnectOptions, commandConnection, connectOrWait } from './redis.js';
+import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
+import { AuditScript } from './scripts/audit.js';
+
+export interface InspectionOptions extends ConnectOptions {
+  /** As the replicas have them. */
+  limits: ScriptLimits;
+  clock: Clock;
+  /** Between two looks at what is wrong only if it lasts (default: 1 s). */
+  lookAgainMs?: number;
+  testClock?: boolean;
+}
+
+const LOOK_AGAIN_MS = 1_000;
+/** Whom the scripts see: it is no replica, and writes nothing. */
+const HOME = 'inspection';
+
+/** Looks at what Muster keeps in Redis from beside the replicas, and writes nothing. */
+export class Inspection {
+  readonly #options: InspectionOptions;
+  readonly #redis: Redis;
+  readonly #script: AuditScript;
+
+  constructor(options: InspectionOptions) {
+    this.#options = options;
+    this.#redis = commandConnection(options);
+    this.#script = new AuditScript(new ScriptRunner(this.#redis, { ...options, home: HOME }));
+  }
+
+  /** Rejects with `unavailable` REDIS_AWAY when Redis cannot be reached before `signal` aborts. */
+  async start(signal: AbortSignal): Promise<void> {
+    await connectOrWait(this.#redis, signal).catch((error: unknown) => {
+      throw unavailable('REDIS_AWAY', 'Redis is not reachable', toError(error));
+    });
+  }
+
+  stop(): void {
+    this.#redis.disconnect();
+  }
+
+  /** Every broken invariant of one pool, or of all. Rejects with MusterError. */
+  async audit(pool?: string): Promise<Finding[]> {
+    const { clock, lookAgainMs = LOOK_AGAIN_MS } = this.#options;
+    const options = { redis: this.#redis, script: this.#script, wait: () => clock.sleep(lookAgainMs) };
+    return auditPools(options, pool).catch((error: unknown) => {
+      throw redisError(toError(error), 'the audit');
+    });
+  }
+}
