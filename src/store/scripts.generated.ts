@@ -352,6 +352,10 @@ local function write_state(w)
   w.written = w.state .. listed
   call('HSET', worker_key(w.id), 'state', w.state, 'listed', listed)
 end
+local function set_slots(w, slots)
+  if w.state and slots < w.slots then call('HSET', worker_key(w.id), 'lowered', int(US)) end
+  w.slots = slots
+end
 local function active(w) return w.state == 'free' or w.state == 'busy' end
 local function unlist(w)
   if not w.listed then return end
@@ -606,7 +610,8 @@ local function audit_worker(id, deep)
   if held > w.slots then
     local newest = 0
     for _, f in ipairs(call('HVALS', held_key(id))) do newest = math.max(newest, tonumber(f) or 0) end
-    doubts[#doubts + 1] = { 'I1', subject, 'over ' .. (w.boot or '') .. ' ' .. (w.link or '') .. ' ' .. w.slots, int(newest),
+    local lowered = call('HGET', worker_key(id), 'lowered') or ''
+    doubts[#doubts + 1] = { 'I1', subject, table.concat({ w.boot or '', w.link or '', w.slots, lowered }, ' '), int(newest),
       'was given more while it held ' .. held .. ' of ' .. w.slots .. ' slots' }
   end
 end
@@ -653,8 +658,9 @@ local function audit_terminal(j, subject, finished)
   local key = job_key(j.id)
   holds(finished, 'I6', subject, 'is ' .. j.state .. ', and has no time of its end')
   if call('PTTL', key) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and is never forgotten') end
-  for _, part in ipairs({ 'payload', 'metadata', 'result', 'error', 'progress' }) do
-    if call('PTTL', key .. ':' .. part) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is never forgotten') end
+  for part, name in pairs({ payload = key .. ':payload', metadata = key .. ':metadata', result = key .. ':result', error = key .. ':error',
+    progress = key .. ':progress' }) do
+    if call('PTTL', name) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is never forgotten') end
   end
   if j.state == 'succeeded' then holds(call('EXISTS', key .. ':result') == 1, 'I5', subject, 'succeeded, and its result is gone') end
   if j.state == 'failed' and tonumber(finished or 0) > NOW - BURIED_RETENTION_MS then
@@ -681,8 +687,8 @@ local function audit_job(id, deep)
   holds(not finished, 'I6', subject, 'is ' .. j.state .. ' after its end')
   if call('PTTL', job_key(id)) ~= -1 then finding('I5', subject, 'is ' .. j.state .. ' and will be forgotten') end
   if call('PTTL', job_key(id) .. ':payload') >= 0 then finding('I5', subject, 'is ' .. j.state .. ' and its payload will be forgotten') end
-  for _, part in ipairs({ 'metadata', 'progress' }) do
-    if j[part] then holds(call('PTTL', job_key(id) .. ':' .. part) == -1, 'I5', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is gone or will be') end
+  for part, name in pairs({ metadata = job_key(id) .. ':metadata', progress = job_key(id) .. ':progress' }) do
+    if j[part] then holds(call('PTTL', name) == -1, 'I5', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is gone or will be') end
   end
   if j.total or (j.queue and j.attempt == 0) then
     holds(call('ZSCORE', DEADLINES, id), 'L1', subject, 'has a deadline and is not in deadlines: it never expires')
@@ -1120,7 +1126,8 @@ call('HSET', ADDRESSES, address, id)
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
 if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
-w.link, w.boot, w.home, w.slots, w.contract, w.address = int(link), boot, HOME, tonumber(slots), contract, address
+set_slots(w, tonumber(slots))
+w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract, address
 w.blocked, w.leaving = false, false
 call('HSET', META, 'family', family)
 call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
@@ -1176,7 +1183,7 @@ return done(reply, more)`].join('\n'),
     source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, slots = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
-w.slots = tonumber(slots)
+set_slots(w, tonumber(slots))
 call('HSET', worker_key(worker), 'slots', slots)
 settle(w)
 local more = match()

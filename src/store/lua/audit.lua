@@ -85,7 +85,8 @@ local function audit_worker(id, deep)
   if held > w.slots then
     local newest = 0
     for _, f in ipairs(call('HVALS', held_key(id))) do newest = math.max(newest, tonumber(f) or 0) end
-    doubts[#doubts + 1] = { 'I1', subject, 'over ' .. (w.boot or '') .. ' ' .. (w.link or '') .. ' ' .. w.slots, int(newest),
+    local lowered = call('HGET', worker_key(id), 'lowered') or ''
+    doubts[#doubts + 1] = { 'I1', subject, table.concat({ w.boot or '', w.link or '', w.slots, lowered }, ' '), int(newest),
       'was given more while it held ' .. held .. ' of ' .. w.slots .. ' slots' }
   end
 end
@@ -139,8 +140,9 @@ local function audit_terminal(j, subject, finished)
   local key = job_key(j.id)
   holds(finished, 'I6', subject, 'is ' .. j.state .. ', and has no time of its end')
   if call('PTTL', key) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and is never forgotten') end
-  for _, part in ipairs({ 'payload', 'metadata', 'result', 'error', 'progress' }) do
-    if call('PTTL', key .. ':' .. part) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is never forgotten') end
+  for part, name in pairs({ payload = key .. ':payload', metadata = key .. ':metadata', result = key .. ':result', error = key .. ':error',
+    progress = key .. ':progress' }) do
+    if call('PTTL', name) == -1 then finding('L1', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is never forgotten') end
   end
   if j.state == 'succeeded' then holds(call('EXISTS', key .. ':result') == 1, 'I5', subject, 'succeeded, and its result is gone') end
   -- A job may ask to be kept longer than the list of dead letters is.
@@ -169,8 +171,8 @@ local function audit_job(id, deep)
   holds(not finished, 'I6', subject, 'is ' .. j.state .. ' after its end')
   if call('PTTL', job_key(id)) ~= -1 then finding('I5', subject, 'is ' .. j.state .. ' and will be forgotten') end
   if call('PTTL', job_key(id) .. ':payload') >= 0 then finding('I5', subject, 'is ' .. j.state .. ' and its payload will be forgotten') end
-  for _, part in ipairs({ 'metadata', 'progress' }) do
-    if j[part] then holds(call('PTTL', job_key(id) .. ':' .. part) == -1, 'I5', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is gone or will be') end
+  for part, name in pairs({ metadata = job_key(id) .. ':metadata', progress = job_key(id) .. ':progress' }) do
+    if j[part] then holds(call('PTTL', name) == -1, 'I5', subject, 'is ' .. j.state .. ' and its ' .. part .. ' is gone or will be') end
   end
   if j.total or (j.queue and j.attempt == 0) then
     holds(call('ZSCORE', DEADLINES, id), 'L1', subject, 'has a deadline and is not in deadlines: it never expires')

@@ -32,7 +32,8 @@ call('HSET', ADDRESSES, address, id)
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
 if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
-w.link, w.boot, w.home, w.slots, w.contract, w.address = int(link), boot, HOME, tonumber(slots), contract, address
+set_slots(w, tonumber(slots))
+w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract, address
 w.blocked, w.leaving = false, false
 
 call('HSET', META, 'family', family)

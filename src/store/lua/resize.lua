@@ -5,7 +5,7 @@
 -- Compare-and-set on (boot, home, link).
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
-w.slots = tonumber(slots)
+set_slots(w, tonumber(slots))
 call('HSET', worker_key(worker), 'slots', slots)
 settle(w)
 local more = match()

@@ -14,6 +14,12 @@ local function write_state(w)
   call('HSET', worker_key(w.id), 'state', w.state, 'listed', listed)
 end
 
+-- It takes so many from now on. When that is fewer, it is written: what it held then may be more than its slots, and is not broken.
+local function set_slots(w, slots)
+  if w.state and slots < w.slots then call('HSET', worker_key(w.id), 'lowered', int(US)) end
+  w.slots = slots
+end
+
 local function active(w) return w.state == 'free' or w.state == 'busy' end
 
 -- Leaving the list early costs O(length): done while it is short; later the entry stays as a tombstone that take_worker drops.
