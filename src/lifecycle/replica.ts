@@ -30,6 +30,8 @@ export interface ReplicaOptions {
 type Mode = 'created' | 'starting' | 'serving' | 'stopping' | 'stopped';
 
 const HEALTH_CONCURRENCY = 4;
+/** After the grace, for what is left to be closed. */
+const END_MS = 2_000;
 /** Waits are answered so long before the grace ends, so that nobody is cut off. */
 const WAITS_END_MS = 500;
 const SERVED = ['', 'muster.v1.WorkerService', 'muster.v1.JobService', 'muster.v1.AdminService', 'worker.WorkerService'];
@@ -143,7 +145,7 @@ export class Replica {
 
   /**
    * Ends in order: not ready → balancers look away → workers get new homes, calls under way end → links → Redis. Never rejects; takes
-   * STOP_LEAD_MS + STOP_GRACE_MS at the most. Accepted jobs go on: their leases and results are in Redis or at their workers.
+   * STOP_LEAD_MS + STOP_GRACE_MS and a moment at the most. Accepted jobs go on: their leases and results are in Redis or at their workers.
    */
   async stop(): Promise<void> {
     if (this.#mode === 'stopping' || this.#mode === 'stopped') return;
@@ -157,14 +159,19 @@ export class Replica {
     if (served) {
       await this.#announce().catch(() => undefined);
       await clock.sleep(config.STOP_LEAD_MS);
-      await Promise.all([this.#core.ticker.stop(), this.#sweeper.stop(), this.#schedule.stop()]);
-      this.#core.attacher.sendAway('draining');
-      await this.#core.vouching.leave();
-      failpoint('stop-left');
       const endsAt = clock.monotonic() + config.STOP_GRACE_MS;
+      await this.#by(endsAt, 'ticks, sweeps and checks', [this.#core.ticker.stop(), this.#sweeper.stop(), this.#schedule.stop()]);
+      this.#core.attacher.sendAway('draining');
+      await this.#by(endsAt, 'saying that its workers are up for adoption', [this.#core.vouching.leave()]);
+      failpoint('stop-left');
       this.#healthService.close();
-      void clock.sleep(config.STOP_GRACE_MS - WAITS_END_MS).then(() => this.#waitsOver.abort());
-      await Promise.all(this.#servers.map((server) => stopServer(server, config.STOP_GRACE_MS)));
+      const graceMs = Math.max(0, endsAt - clock.monotonic());
+      void clock.sleep(graceMs - WAITS_END_MS).then(() => this.#waitsOver.abort());
+      await this.#by(
+        endsAt + END_MS,
+        'calls',
+        this.#servers.map((server) => stopServer(server, graceMs)),
+      );
       await this.#quiet(endsAt);
     } else {
       for (const server of this.#servers) server.forceShutdown();
@@ -174,16 +181,31 @@ export class Replica {
   }
 
   async #end(): Promise<void> {
+    const endsAt = this.#options.clock.monotonic() + END_MS;
     this.#waitsOver.abort();
-    await Promise.all(this.#loops.map((loop) => loop.stop()));
+    await this.#by(
+      endsAt,
+      'timers',
+      this.#loops.map((loop) => loop.stop()),
+    );
     this.#core.finisher.stop();
     this.#core.manager.closeGrpcAll();
     this.#core.judgement.stop();
     await this.#store.removeReplica().catch(() => undefined);
-    await this.#probes?.stop();
-    await this.#store.stop();
+    await this.#by(endsAt, 'probes', [this.#probes?.stop()]);
+    await this.#by(endsAt, 'Redis', [this.#store.stop()]);
     this.#mode = 'stopped';
     this.log.info('stopped');
+  }
+
+  /** A part of the stop, for so long: whatever hangs, the process ends in its time. */
+  async #by(endsAt: number, what: string, ending: (Promise<unknown> | undefined)[]): Promise<void> {
+    const { clock } = this.#options;
+    const over = new AbortController();
+    const ended = Promise.allSettled(ending).then(() => true);
+    const late = clock.sleep(Math.max(0, endsAt - clock.monotonic()), over.signal).then(() => false);
+    if (!(await Promise.race([ended, late]))) this.log.warn({ what }, 'did not end in time: stopping without it');
+    over.abort();
   }
 
   /** Calls to workers end, and their results are settled, for as long as the grace lasts. */

@@ -523,7 +523,8 @@ for i = 1, #held, 2 do
 end
 for name, finished in pairs(says) do
   local job, f = string.match(name, '^([^ ]+) (%d+)$')
-  if job and finished == '0' and string.sub(call('HGET', held_key(id), job) or '', 2) ~= f then
+  local over = job and call('HGET', job_key(job), 'done') == f
+  if job and finished == '0' and not over and string.sub(call('HGET', held_key(id), job) or '', 2) ~= f then
     abandon[#abandon + 1] = { job, f }
     call('HSETNX', held_key(id), job, '!' .. f)
   end

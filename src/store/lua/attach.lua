@@ -6,7 +6,7 @@
 -- @returns {status, link, state, kept, abandon}: ok | superseded | exists <home> | family <family>
 --   kept, abandon: {job, fence} each: leases that go on; attempts that the worker must stop
 -- @use workers jobs bury match
--- Takes no lock: the link epoch decides. Held and leased: goes on, delivered. Held, not leased: abandoned, its slot quarantined until the
+-- Takes no lock: the link epoch decides. Held and leased: goes on, delivered. Held, not leased and not accepted: abandoned, its slot quarantined until the
 -- worker has stopped it. Leased, not held: in the reply once more, same fence. It was written to a stream that this Hello overtook, or that broke.
 local w = worker_get(id)
 local key = worker_key(id)
@@ -74,7 +74,9 @@ for i = 1, #held, 2 do
 end
 for name, finished in pairs(says) do
   local job, f = string.match(name, '^([^ ]+) (%d+)$')
-  if job and finished == '0' and string.sub(call('HGET', held_key(id), job) or '', 2) ~= f then
+  -- Its result may have come over the stream before, since this Hello was made.
+  local over = job and call('HGET', job_key(job), 'done') == f
+  if job and finished == '0' and not over and string.sub(call('HGET', held_key(id), job) or '', 2) ~= f then
     abandon[#abandon + 1] = { job, f }
     call('HSETNX', held_key(id), job, '!' .. f)
   end

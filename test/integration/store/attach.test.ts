@@ -91,6 +91,16 @@ test('what is held without a lease is abandoned, and its slot is taken until the
   expect(await p.workerState()).toBe('free');
 });
 
+test('what ended over the stream before, since this Hello was made, takes no slot', async () => {
+  const p = await fixture.pool();
+  const { leases } = await holding(p, [{ id: 'j1', delivered: true }]);
+  const [lease] = leases;
+  if (!lease) throw new Error('no lease');
+  await p.finish([p.result(lease)]);
+  const { reply } = await attach(p, { by: p.r2, held: [held(lease)] });
+  expect(reply).toMatchObject({ state: 'free', kept: [], abandon: [] });
+});
+
 test('a result that is outstanding takes no slot: its verdict comes with the result', async () => {
   const p = await fixture.pool();
   const { reply } = await attach(p, { held: [{ jobId: 'gone', fence: '77', done: true }] });
