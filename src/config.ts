@@ -32,6 +32,10 @@ const list = (about: string) =>
 export const fields = {
   REDIS_URL: text('redis://127.0.0.1:6379', 'Where the truth is: redis:// or rediss://'),
   REDIS_TIMEOUT_MS: ms(800, 'A call to Redis without an answer by then has an unknown outcome'),
+  DURABILITY: z
+    .enum(['fast', 'durable'])
+    .default('fast')
+    .describe('What is relied on. fast: appendfsync everysec, else a warning; durable: appendfsync always, else it does not start'),
   GRPC_ADDR: text('0.0.0.0:50051', 'Where gRPC is served'),
   HTTP_ADDR: text('0.0.0.0:8080', 'Where /livez and /readyz are served; empty: nowhere'),
   LEGACY_ADDR: text('', 'A plaintext listener for the first contract alone; empty: none'),

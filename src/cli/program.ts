@@ -4,6 +4,7 @@ import { addConfig } from './commands/config.js';
 import { addConform } from './commands/conform.js';
 import { addDemo } from './commands/demo.js';
 import { addGet } from './commands/get.js';
+import { addInspect } from './commands/inspect.js';
 import { addJobs } from './commands/jobs.js';
 import { addPools } from './commands/pools.js';
 import { addRun } from './commands/run.js';
@@ -32,7 +33,8 @@ export function buildProgram(io: Io): Command {
       getOutHasColors: () => io.colours,
       getErrHasColors: () => io.colours,
     });
-  for (const add of [addServe, addDemo, addSidecar, addConform, addRun, addGet, addWorkers, addJobs, addPools, addConfig]) add(program, io);
+  for (const add of [addServe, addDemo, addSidecar, addConform, addRun, addGet, addWorkers, addJobs, addPools, addInspect, addConfig])
+    add(program, io);
   example(program, 'muster demo', 'muster serve --insecure', 'muster run --kind echo --data hello').addHelpText('after', CODES);
   return program;
 }

@@ -22,9 +22,9 @@ const BARE = Object.fromEntries(
 );
 
 /** What a state looks like at a glance. */
-const GOOD = new Set(['succeeded', 'free', 'ready', 'busy', 'running']);
-const BAD = new Set(['failed', 'dead', 'expired', 'suspect', 'buried']);
-const MIDDLE = new Set(['draining', 'cancelled', 'paused', 'blocked']);
+const GOOD = new Set(['succeeded', 'free', 'ready', 'busy', 'running', 'ok']);
+const BAD = new Set(['failed', 'dead', 'expired', 'suspect', 'buried', 'error']);
+const MIDDLE = new Set(['draining', 'cancelled', 'paused', 'blocked', 'warn']);
 
 /** Columns by width, no borders; states coloured where colours may be. Ends with a line end. */
 export function table(head: string[], rows: (string | number)[][], colours: boolean): string {

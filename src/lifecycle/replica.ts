@@ -1,7 +1,8 @@
 import { hostname } from 'node:os';
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
-import { unavailable } from '../domain/errors.js';
+import { judgeDurability } from '../domain/durability.js';
+import { MusterError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { Loop } from '../domain/loop.js';
 import { HealthService, HealthState } from '../grpc/health-service.js';
@@ -109,6 +110,7 @@ export class Replica {
       { hint: (hint) => this.#hint(hint), resubscribed: (pools) => this.#resubscribed(pools), error: errorLog(this.log, clock) },
       AbortSignal.any([signal, this.#giveUp.signal]),
     );
+    await this.#checkDurability();
     this.#core.judgement.start();
     const services = createServices({
       config,
@@ -241,6 +243,16 @@ export class Replica {
     for (const pool of pools) this.#core.matching.doubt(pool);
     // Redis was away: whoever it took for silent in that time is heard again at once.
     void this.#sweeper.look();
+  }
+
+  /** Whoever relies on more than Redis keeps is told before the first job, and not by the loss of one. */
+  async #checkDurability(): Promise<void> {
+    const { DURABILITY } = this.#options.config;
+    const { verdict, what, remedy } = judgeDurability(DURABILITY, await this.#store.persistence());
+    if (verdict === 'met') return;
+    const said = `MUSTER_DURABILITY is ${DURABILITY}, but: ${what}. To mend it: ${remedy}`;
+    if (verdict === 'weaker' && DURABILITY === 'durable') throw new MusterError('failed_precondition', 'DURABILITY', said);
+    this.log.warn(said);
   }
 
   async #eachSecond(): Promise<void> {

@@ -2,9 +2,11 @@ import type { Redis } from 'ioredis';
 import type { Clock } from '../domain/clock.js';
 import { toError, unavailable } from '../domain/errors.js';
 import { auditPools, type Finding } from './audit.js';
+import { keys } from './keys.js';
 import { type ConnectOptions, commandConnection, connectOrWait } from './redis.js';
 import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
 import { AuditScript } from './scripts/audit.js';
+import { type Survey, survey } from './survey.js';
 
 export interface InspectionOptions extends ConnectOptions {
   /** As the replicas have them. */
@@ -42,12 +44,28 @@ export class Inspection {
     this.#redis.disconnect();
   }
 
+  /** The names on the list of pools. Rejects with MusterError. */
+  pools(): Promise<string[]> {
+    return this.#read(this.#redis.smembers(keys.pools), 'the list of pools');
+  }
+
+  /** Rejects with MusterError. */
+  survey(): Promise<Survey> {
+    return this.#read(survey(this.#redis, this.#options.clock), 'the survey');
+  }
+
   /** Every broken invariant of one pool, or of all. Rejects with MusterError. */
-  async audit(pool?: string): Promise<Finding[]> {
+  audit(pool?: string): Promise<Finding[]> {
     const { clock, lookAgainMs = LOOK_AGAIN_MS } = this.#options;
     const options = { redis: this.#redis, script: this.#script, wait: () => clock.sleep(lookAgainMs) };
-    return auditPools(options, pool).catch((error: unknown) => {
-      throw redisError(toError(error), 'the audit');
-    });
+    return this.#read(auditPools(options, pool), 'the audit');
+  }
+
+  async #read<T>(reading: Promise<T>, what: string): Promise<T> {
+    try {
+      return await reading;
+    } catch (error) {
+      throw redisError(toError(error), what);
+    }
   }
 }

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { Clock, Random } from '../domain/clock.js';
+import type { Persistence } from '../domain/durability.js';
 import { MusterError, toError } from '../domain/errors.js';
 import { Inbox, type InboxEvents } from './inbox.js';
 import { keys } from './keys.js';
@@ -12,6 +13,7 @@ import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
 import { checkSchema, checkServer } from './schema.js';
 import { JobScripts } from './scripts/jobs.js';
 import { WorkerScripts } from './scripts/workers.js';
+import { readPersistence } from './survey.js';
 
 export interface StoreOptions extends Omit<ConnectOptions, 'onError'> {
   /** This replica's id. */
@@ -82,6 +84,11 @@ export class Store {
     const before = this.#options.clock.monotonic();
     await this.#read('ping', this.#redis.ping());
     return this.#options.clock.monotonic() - before;
+  }
+
+  /** How Redis keeps what it is told. */
+  persistence(): Promise<Persistence> {
+    return this.#read('persistence', readPersistence(this.#redis));
   }
 
   /**
