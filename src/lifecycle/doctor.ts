@@ -133,7 +133,10 @@ function pools({ pools }: Survey): Said[] {
   const stuck = pools.filter(({ waiting, workers }) => waiting > 0 && workers === 0);
   if (stuck.length === 0) return [ok(`${pools.length} pools, no jobs without workers`)];
   return stuck.map(({ name, waiting }) =>
-    warn(`${waiting} jobs wait in pool ${name}, which has no live worker`, `start workers for ${name}, or \`muster purge --pool ${name} --queued\``),
+    warn(
+      `${waiting} jobs wait in pool ${name}, which has no live worker`,
+      `start workers for ${name}, or \`muster purge --pool ${name} --queued --yes\``,
+    ),
   );
 }
 
