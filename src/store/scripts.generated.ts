@@ -719,7 +719,9 @@ local function audit_pool()
     all = all and times ~= nil
     for id, n in pairs(times or {}) do
       entries = entries + n
-      if not seen[id] and call('HGET', job_key(id), 'state') == 'waiting' then real = real + 1 end
+      local of = not seen[id] and redis.pcall('HGET', job_key(id), 'state')
+      if of == 'waiting' then real = real + 1 end
+      if type(of) == 'table' then finding('I5', 'job ' .. id, 'stands in waiting:' .. p .. ', and its key holds something else: the scripts fail') end
       seen[id] = true
     end
   end
@@ -729,11 +731,13 @@ local function audit_pool()
     doubts[#doubts + 1] = { 'I9', 'job ' .. job, 'idle ' .. worker, ticked, 'waits while worker ' .. worker .. ' is free' }
   end
 end
+local LOOKS = { worker = audit_worker, job = audit_job, pool = audit_pool, held = audit_held }
 for what, id, other, deep in items() do
-  if what == 'worker' then audit_worker(id, deep)
-  elseif what == 'job' then audit_job(id, deep)
-  elseif what == 'held' then audit_held(id, other)
-  else audit_pool() end
+  local well, failed = pcall(LOOKS[what], id, what == 'held' and other or deep)
+  if not well then
+    finding('I5', what == 'pool' and 'pool' or (what == 'job' and 'job ' or 'worker ') .. id,
+      'cannot be read, by no script: ' .. (type(failed) == 'table' and failed.err or tostring(failed)))
+  end
 end
 return { findings, unsure, doubts }`].join('\n'),
   },

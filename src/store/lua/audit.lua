@@ -205,7 +205,9 @@ local function audit_pool()
     all = all and times ~= nil
     for id, n in pairs(times or {}) do
       entries = entries + n
-      if not seen[id] and call('HGET', job_key(id), 'state') == 'waiting' then real = real + 1 end
+      local of = not seen[id] and redis.pcall('HGET', job_key(id), 'state')
+      if of == 'waiting' then real = real + 1 end
+      if type(of) == 'table' then finding('I5', 'job ' .. id, 'stands in waiting:' .. p .. ', and its key holds something else: the scripts fail') end
       seen[id] = true
     end
   end
@@ -217,10 +219,13 @@ local function audit_pool()
   end
 end
 
+local LOOKS = { worker = audit_worker, job = audit_job, pool = audit_pool, held = audit_held }
 for what, id, other, deep in items() do
-  if what == 'worker' then audit_worker(id, deep)
-  elseif what == 'job' then audit_job(id, deep)
-  elseif what == 'held' then audit_held(id, other)
-  else audit_pool() end
+  -- A key of another type makes the scripts fail, this one too. That is the finding.
+  local well, failed = pcall(LOOKS[what], id, what == 'held' and other or deep)
+  if not well then
+    finding('I5', what == 'pool' and 'pool' or (what == 'job' and 'job ' or 'worker ') .. id,
+      'cannot be read, by no script: ' .. (type(failed) == 'table' and failed.err or tostring(failed)))
+  end
 end
 return { findings, unsure, doubts }

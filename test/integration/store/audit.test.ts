@@ -190,6 +190,16 @@ test('a free worker listed twice is found in a long list too', async () => {
   expect(await found(p)).toEqual(['I7 worker w1: stands twice or more in the free list, its hash says 1']);
 });
 
+test('keys of another type, which make every script fail, are found', async () => {
+  const p = await everything();
+  await p.raw.set(job(p, 'waiting'), 'bytes');
+  const lines = (await short.audit(p.name)).map(({ invariant, subject, what }) => `${invariant} ${subject}: ${what}`);
+  expect(lines).toContain('I5 job waiting: stands in waiting:0, and its key holds something else: the scripts fail');
+  await p.raw.set(worker(p, 'w6'), 'bytes');
+  const [first] = (await short.audit(p.name)).filter(({ subject }) => subject === 'worker w6');
+  expect(first?.what).toMatch(/^cannot be read, by no script: WRONGTYPE/);
+});
+
 test('the quarantine of a METHOD worker needs an end', async () => {
   const p = await fixture.pool();
   const lease = await p.leased('j1', 'w1', { job: { kind: '', method: '/a.B/C' }, info: { contract: 'METHOD' } });
