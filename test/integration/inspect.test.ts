@@ -8,6 +8,7 @@ import { muster } from '../unit/cli/harness.js';
 
 const redis = await ownRedis({ appendonly: true, appendfsync: 'everysec' });
 const raw = new Redis(redis.url);
+raw.on('error', () => undefined);
 const store = await openStore({ url: redis.url, home: 'r1' });
 afterAll(() => raw.disconnect());
 
