@@ -10,6 +10,12 @@ export function createLog(level: Config['LOG_LEVEL'], replica: string): Logger {
   return pino({ level, base: { replica }, timestamp: pino.stdTimeFunctions.isoTime });
 }
 
+/** Writes out what was logged until now: for a process that is about to end or to stand still. */
+export function writeOut(log: Logger): void {
+  const stream = (log as unknown as Record<symbol, { flushSync?: () => void } | undefined>)[pino.symbols.streamSym];
+  stream?.flushSync?.();
+}
+
 const SAME_MS = 5_000;
 const REMEMBERED = 100;
 /** What ioredis says of a Redis that is away or silent, without a code. */

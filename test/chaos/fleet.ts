@@ -150,13 +150,38 @@ export class Fleet {
       seat.slots = seat.usual;
       await this.kill(seat);
     }
-    for (const seat of this.replicas) if (!seat.child.running) this.startReplica(seat);
-    for (const seat of this.workers) if (!seat.child.running) this.startWorker(seat);
-    await Promise.all(this.replicas.map((seat) => this.ready(seat)));
+    await this.revive();
+  }
+
+  /**
+   * What a supervisor does: whatever ended is started anew, and so is a legacy worker that was declared dead, for it registers once in a
+   * life. true: there was nothing to do.
+   */
+  async revive(): Promise<boolean> {
+    let none = true;
+    for (const seat of this.replicas.filter(({ child }) => !child.running)) {
+      none = false;
+      this.startReplica(seat);
+    }
+    for (const seat of this.workers.filter(({ child }) => !child.running)) {
+      none = false;
+      this.startWorker(seat);
+    }
+    for (const seat of this.workers) {
+      if (seat.contract !== 'legacy' || (await this.direct.hget(keys.worker(seat.pool, seat.id), 'state')) !== 'dead') continue;
+      none = false;
+      // Started a moment ago, it is about to register.
+      if (seat.child.lines.some((line) => line.includes('"registered"'))) {
+        await this.kill(seat);
+        this.startWorker(seat);
+      }
+    }
+    return none;
   }
 
   /** Every replica is ready, and every worker is on the roll and fit, at a home that lives. */
   async healthy(): Promise<boolean> {
+    await Promise.all(this.replicas.map((seat) => this.ready(seat)));
     const ready = await Promise.all(this.replicas.map(async ({ httpPort }) => (await fetch(`http://127.0.0.1:${httpPort}/readyz`)).ok));
     const homes = new Set(await Promise.all(this.replicas.map((seat) => this.idOf(seat))));
     const fit = await Promise.all(

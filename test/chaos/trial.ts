@@ -57,7 +57,10 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
     const began = performance.now();
     await fleet.restore();
     const then = load.ended;
-    await until(async () => load.ended >= then + AFTER && (await fleet.healthy()), { timeoutMs: HEAL_MS, what: 'the fleet to heal' });
+    await until(async () => (await fleet.revive()) && load.ended >= then + AFTER && (await fleet.healthy()), {
+      timeoutMs: HEAL_MS,
+      what: 'the fleet to heal',
+    });
     healMs = Math.round(performance.now() - began);
   } catch (error) {
     violations.push(`L1 ${chain(error)}`);
