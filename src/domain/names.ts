@@ -3,6 +3,8 @@ import { invalid } from './errors.js';
 /** What the names in keys may look like. They stand in Redis keys and in hints, so neither spaces nor braces are among them. */
 const POOL = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const ID = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
+/** What a job's or worker's other keys end in (store/keys.ts): job `a:payload` would lie where the payload of job `a` does. */
+const TAKEN = /:(payload|metadata|result|error|progress|labels|kinds)$/;
 const KIND = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
 const METHOD = /^\/[A-Za-z_][A-Za-z0-9_.]{0,126}\/[A-Za-z_][A-Za-z0-9_]{0,126}$/;
 
@@ -21,6 +23,8 @@ export function checkId(id: string, field: string): string {
   if (!ID.test(id)) {
     throw invalid(field, id === '' ? 'must be set' : 'an id is 1 to 128 of letters, digits, ".", "_", ":" and "-", beginning with a letter or digit');
   }
+  const [, taken] = TAKEN.exec(id) ?? [];
+  if (taken !== undefined) throw invalid(field, `an id must not end in ":${taken}": write another separator, such as "-" or "."`);
   return id;
 }
 
