@@ -21,6 +21,9 @@ const READY_MS = 30_000;
 /** Dialed workers listen on 127.0.0.1; the replicas reach them through the proxies, on the same port of this one. */
 const PROXIED_IP = '127.0.0.2';
 
+/** BullMQ's words for a replica that stood still: its check or sweep is repeated by another. */
+const LOCK_LOST = /could not renew lock|Missing lock/;
+
 type Contract = 'runner' | 'attached' | 'legacy';
 
 const WORKERS: readonly { id: string; contract: Contract; slots: number }[] = [
@@ -213,7 +216,9 @@ export class Fleet {
   /** Lines of replicas that tell of what must not happen inside, those of past lives too. Each is told once. */
   newFaults(): string[] {
     const children = [...this.#past, ...this.replicas.map(({ child }) => child)].filter(({ name }) => /^r\d/.test(name));
-    const found = children.flatMap(({ lines }) => lines.filter((line) => /"level":[56]0/.test(line) || !line.startsWith('{')));
+    const found = children.flatMap(({ lines }) =>
+      lines.filter((line) => (/"level":[56]0/.test(line) || !line.startsWith('{')) && !LOCK_LOST.test(line)),
+    );
     const fresh = found.filter((line) => !this.#toldFaults.has(line));
     for (const line of fresh) this.#toldFaults.add(line);
     return fresh;
