@@ -112,7 +112,11 @@ export async function startGrpcServer(port: number, manager: WorkerManager, serv
 /** Takes no new calls, lets those under way end, and cuts off what is left after `graceMs`. */
 export function stopServer(server: Server, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => server.forceShutdown(), graceMs);
+    const timer = setTimeout(() => {
+      server.forceShutdown();
+      // Cut off, a connection is over for us; `tryShutdown` would wait until its peer has closed it too, and some never do.
+      resolve();
+    }, graceMs);
     server.tryShutdown(() => {
       clearTimeout(timer);
       resolve();

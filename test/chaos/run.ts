@@ -14,6 +14,8 @@ export interface Summary {
   limbo: number;
   worstHealMs: number;
   reruns: number;
+  /** Of the re-runs: see Verdict. */
+  otherLives: number;
   seed: number;
 }
 
@@ -65,6 +67,7 @@ export function summaryOf(trials: readonly Trial[], seed: number): Summary {
     limbo: sum(({ limbo }) => limbo.length),
     worstHealMs: Math.max(0, ...trials.map(({ healMs }) => healMs)),
     reruns: sum(({ reruns }) => reruns.spent + reruns.handedOver),
+    otherLives: sum(({ otherLives }) => otherLives),
     seed,
   };
 }

@@ -25,6 +25,11 @@ export interface Verdict {
   broken: string[];
   /** Executions beyond the first of a job: what at-least-once costs. By what brought them about. */
   reruns: { spent: number; handedOver: number };
+  /**
+   * Executions under a fence that an earlier life of the same worker had begun: a dialed worker that comes back at its address before it
+   * registers is taken for its former life, and sent what that was sent. Part of the re-runs.
+   */
+  otherLives: number;
   /** Dead letters that had all their attempts or handovers. */
   buried: number;
 }
@@ -43,11 +48,15 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
     limbo: [],
     broken: [],
     reruns: { spent: 0, handedOver: 0 },
+    otherLives: 0,
     buried: 0,
   };
   const starts = count(notes.filter(({ event }) => event === 'start').map(({ jobId }) => jobId));
   const done = new Set(notes.filter(({ how }) => how === 'done').map(({ jobId, fence }) => `${jobId} ${fence}`));
   const doneAtAll = new Set(notes.filter(({ how }) => how === 'done').map(({ jobId }) => jobId));
+  const byJob = new Map<string, Note[]>();
+  for (const note of notes) byJob.set(note.jobId, [...(byJob.get(note.jobId) ?? []), note]);
+  const ofJob = (id: string) => byJob.get(id) ?? [];
   let ended = 0;
   for (const operation of operations) {
     const { pool, id, kind } = operation;
@@ -70,7 +79,9 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
       verdict.reruns.handedOver += Math.max(0, again - (job.attempt - 1));
     }
     // A worker without fences may be sent what it runs already, under the same attempt: its home died before it was confirmed.
-    if (pool === POOL && again > job.attempt - 1 + job.handovers) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
+    const lives = pool === POOL ? begunAgain(ofJob(id)) : 0;
+    verdict.otherLives += lives;
+    if (pool === POOL && again > job.attempt - 1 + job.handovers + lives) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
     if (job.state === 'succeeded') {
       ended++;
       if (operation.end && !operation.end.right) verdict.broken.push(`${id} brought another result: ${told}`);
@@ -83,8 +94,16 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
   if (succeeded < ended) verdict.broken.push(`${ended} jobs succeeded, ${succeeded} were counted`);
   // The first contract has no fences: there a job may run beside itself.
   const sdk = new Set(operations.filter(({ pool }) => pool === POOL).map(({ id }) => id));
-  for (const what of doubles(notes.filter(({ jobId }) => sdk.has(jobId)))) verdict.broken.push(`I4 begun twice: ${what}`);
+  const inOneLife = notes.filter(({ jobId }) => sdk.has(jobId)).map((note) => ({ ...note, fence: `${note.fence} in life ${note.life}` }));
+  for (const what of doubles(inOneLife)) verdict.broken.push(`I4 begun twice: ${what}`);
   return verdict;
+}
+
+/** Beginnings under a fence that another life had begun. */
+function begunAgain(notes: readonly Note[]): number {
+  const starts = notes.filter(({ event }) => event === 'start');
+  const lives = new Set(starts.map(({ fence, life }) => `${fence} ${life}`)).size;
+  return lives - new Set(starts.map(({ fence }) => fence)).size;
 }
 
 function count(list: readonly string[]): Map<string, number> {

@@ -24,7 +24,7 @@ const SLOW_RETRY_MS = 300;
 
 const { contract, target, id, pool, slots, port, advertiseIp, file } = JSON.parse(process.env['WORKER'] ?? '{}') as Settings;
 const say = (msg: string, more: Record<string, unknown> = {}) => process.stdout.write(`${JSON.stringify({ msg, id, ...more })}\n`);
-const note = (line: Note) => appendFileSync(file, `${JSON.stringify(line)}\n`);
+const note = (line: Note) => appendFileSync(file, `${JSON.stringify({ ...line, life: process.pid })}\n`);
 const onError = (error: Error) => say('error', { error: error.message });
 
 if (contract === 'runner') {

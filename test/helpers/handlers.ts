@@ -11,6 +11,8 @@ export interface Note {
   how: '' | 'done' | 'failed' | 'aborted';
   /** ms since 1970. */
   at: number;
+  /** Which process of that worker; absent: it has one. */
+  life?: number;
 }
 
 const pause = (ms: number, signal: AbortSignal) =>

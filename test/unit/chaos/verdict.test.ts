@@ -33,7 +33,16 @@ function evidence(but: {
 
 describe('the verdict on a job', () => {
   test('that went well: nothing', () => {
-    expect(judge(evidence({}))).toEqual({ jobs: 1, lost: [], duplicated: 0, limbo: [], broken: [], reruns: { spent: 0, handedOver: 0 }, buried: 0 });
+    expect(judge(evidence({}))).toEqual({
+      jobs: 1,
+      lost: [],
+      duplicated: 0,
+      limbo: [],
+      broken: [],
+      reruns: { spent: 0, handedOver: 0 },
+      otherLives: 0,
+      buried: 0,
+    });
   });
 
   test('that was acknowledged and is gone: lost; that was not: nothing', () => {
@@ -59,6 +68,16 @@ describe('the verdict on a job', () => {
     expect(judge(evidence({ job: { attempt: 2 }, notes: again }))).toMatchObject({ reruns: { spent: 1, handedOver: 0 }, broken: [] });
     expect(judge(evidence({ job: { handovers: 1 }, notes: again }))).toMatchObject({ reruns: { spent: 0, handedOver: 1 }, broken: [] });
     expect(judge(evidence({ notes: again })).broken).toHaveLength(1);
+  });
+
+  test('that another life of its worker began under the same fence: told apart, and no violation', () => {
+    const lives = [
+      { ...start, life: 1 },
+      { ...start, life: 2 },
+      { ...end, life: 2 },
+    ];
+    expect(judge(evidence({ notes: lives }))).toMatchObject({ otherLives: 1, broken: [] });
+    expect(judge(evidence({ notes: lives.map((note) => ({ ...note, life: 1 })) })).broken).not.toEqual([]);
   });
 
   test.each([
