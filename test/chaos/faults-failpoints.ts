@@ -12,6 +12,8 @@ const STOP_MS = 6_000 * TIME_SCALE;
 const FIRE_MS = 30_000;
 const EACH_MS = 1_500;
 const LEAVE_MS = 10_000;
+/** So long a worker that died is away: two sweeps, the probes, and a check. */
+const DEAD_MS = 35_000 * TIME_SCALE;
 /** More than one page of a tick. */
 const DUE_AT_ONCE = 450;
 const LARGE_SLOTS = 200;
@@ -34,7 +36,7 @@ const dies =
     for (const worker of ofContract(arena, contract)) {
       if ((await arena.fleet.homeOf(worker))?.name !== seat.name) continue;
       await arena.fleet.kill(worker);
-      await hold(EACH_MS);
+      await hold(DEAD_MS);
       return arena.fleet.startWorker(worker, seat);
     }
     await comes(contract)(arena, seat);
@@ -46,12 +48,27 @@ async function leaves({ child }: WorkerSeat, by: 'SIGTERM' | 'SIGKILL'): Promise
   await child.ended(LEAVE_MS);
 }
 
+/** A worker of whichever replica ends without a word, and comes back after it was checked. */
+const oneDies: Stimulus = async ({ fleet, draw }) => {
+  const worker = pick(
+    draw,
+    fleet.workers.filter(({ contract }) => contract === 'runner'),
+  );
+  await fleet.kill(worker);
+  await hold(DEAD_MS);
+  fleet.startWorker(worker);
+};
+
 /** Another replica dies, and what it had is taken over. */
-const otherDies: Stimulus = async ({ fleet, draw }, seat) => {
+const otherDies: Stimulus = async (arena, seat) => {
+  const { fleet, draw } = arena;
   const other = pick(
     draw,
     fleet.replicas.filter((one) => one !== seat),
   );
+  await comes('runner')(arena, other);
+  const has = async () => (await Promise.all(ofContract(arena, 'runner').map((worker) => fleet.homeOf(worker)))).includes(other);
+  await until(has, { timeoutMs: DEAD_MS }).catch(() => {});
   await fleet.kill(other);
   await hold(EACH_MS);
   fleet.startReplica(other);
@@ -94,14 +111,14 @@ const STIMULI: Record<FailpointName, { by: Stimulus; busy?: true }> = {
   'detach-before': { by: dies('attached') },
   'deregister-reply': { by: comes('runner', 'SIGTERM') },
   'adopt-reply': { by: otherDies },
-  'bury-before': { by: dies('runner') },
+  'bury-before': { by: oneDies },
   'suspect-reply': { by: dies('runner') },
   'probed-before': { by: attached },
   'beat-reply': { by: dialed, busy: true },
   'orphans-page': { by: otherDies },
   'forget-before': { by: otherDies },
   'sweep-taken': { by: nothing },
-  'check-taken': { by: dies('runner') },
+  'check-taken': { by: oneDies },
   'tick-page': { by: manyDue },
   'tick-reply': { by: nothing, busy: true },
   'stop-left': {
