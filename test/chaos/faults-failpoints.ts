@@ -11,6 +11,8 @@ type Stimulus = (arena: Arena, seat: ReplicaSeat) => Promise<void>;
 const STOP_MS = 6_000 * TIME_SCALE;
 const FIRE_MS = 30_000;
 const EACH_MS = 1_500;
+/** Who came is left alone for so long: what is passed often is passed by its work. */
+const BUSY_MS = 8_000;
 const LEAVE_MS = 10_000;
 /** So long a worker that died is away: two sweeps, the probes, and a check. */
 const DEAD_MS = 35_000 * TIME_SCALE;
@@ -75,6 +77,15 @@ const otherDies: Stimulus = async (arena, seat) => {
   await fleet.ready(other);
 };
 
+/** All others die: what one replica of the cluster does, this one does. */
+const othersDie: Stimulus = async ({ fleet }, seat) => {
+  const others = fleet.replicas.filter((one) => one !== seat);
+  await Promise.all(others.map((other) => fleet.kill(other)));
+  await hold(EACH_MS);
+  for (const other of others) fleet.startReplica(other);
+  await Promise.all(others.map((other) => fleet.ready(other)));
+};
+
 const manyDue: Stimulus = async ({ load }) => {
   await load.more(DUE_AT_ONCE, 'slow', '1', EACH_MS);
 };
@@ -115,9 +126,9 @@ const STIMULI: Record<FailpointName, { by: Stimulus; busy?: true }> = {
   'suspect-reply': { by: dies('runner') },
   'probed-before': { by: attached },
   'beat-reply': { by: dialed, busy: true },
-  'orphans-page': { by: otherDies },
-  'forget-before': { by: otherDies },
-  'sweep-taken': { by: nothing },
+  'orphans-page': { by: othersDie },
+  'forget-before': { by: othersDie },
+  'sweep-taken': { by: othersDie },
   'check-taken': { by: oneDies },
   'tick-page': { by: manyDue },
   'tick-reply': { by: nothing, busy: true },
@@ -147,7 +158,7 @@ function fault(name: FailpointName, action: 'exit' | 'stop'): Fault {
       while (!reached()) {
         if (performance.now() > over) throw new NotFired(`${name} was not passed within ${FIRE_MS} ms`);
         await by(arena, seat);
-        await until(reached, { timeoutMs: EACH_MS }).catch(() => {});
+        await until(reached, { timeoutMs: busy ? BUSY_MS : EACH_MS }).catch(() => {});
       }
       if (!said('"failpoint reached"')) throw new NotFired(`${seat.name} ended before ${name}:\n${child.tail()}`);
       if (action === 'exit') {
