@@ -53,8 +53,10 @@ export function printTable(scenario: Scenario, figures: Figure[], run: Run): voi
       verdict,
     ]);
   }
-  const { rounds } = run;
-  process.stdout.write(`\n${scenario.name}: ${scenario.title} (median of ${rounds} rounds)\n${run.loaded ? `${MARK}\n` : ''}${table.toString()}\n`);
+  const rounds = Math.max(...figures.map((figure) => figure.rounds));
+  process.stdout.write(
+    `\n${scenario.name}: ${scenario.title} (${rounds > 1 ? `median of ${rounds} rounds` : 'one round'})\n${run.loaded ? `${MARK}\n` : ''}${table.toString()}\n`,
+  );
 }
 
 /** One line a figure. */

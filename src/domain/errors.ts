@@ -46,6 +46,17 @@ export function invalid(field: string, remedy: string): MusterError {
 }
 
 /** Redis did not answer, or not in time: what was asked may have happened. Asking again under the same id is safe. */
+/** Redis is at its maxmemory. */
+export function redisFull(cause: Error): MusterError {
+  const message = 'Redis is at its maxmemory: no new work until it has room';
+  return new MusterError('resource_exhausted', 'REDIS_FULL', message, { retryAfterMs: 5000, cause });
+}
+
+/** Is that what it says when it is full? */
+export function saysFull({ message }: Error): boolean {
+  return /^OOM|maxmemory/.test(message);
+}
+
 export function unavailable(reason: string, message: string, cause?: unknown): MusterError {
   return new MusterError('unavailable', reason, message, { cause, retryAfterMs: 200 });
 }

@@ -1,6 +1,6 @@
 import { isIP, SocketAddress } from 'node:net';
 import { invalid, MusterError } from '../domain/errors.js';
-import { checkId, checkKind, checkPool } from '../domain/names.js';
+import { checkKind, checkNewId, checkPool } from '../domain/names.js';
 import {
   type Address,
   type AttachedInfo,
@@ -45,7 +45,7 @@ export function toWorkerInfo(info: ProtoWorkerInfo, limits: WorkerLimits, peerIp
   const address = toAddress(info.ip, info.port, peerIp);
   return {
     pool: legacy && info.pool === '' ? limits.legacyPool : checkPool(info.pool, 'pool'),
-    id: checkId(info.id, 'id'),
+    id: checkNewId(info.id, 'id'),
     address,
     contract,
     region: checkText(info.region, 'region', MAX_REGION_BYTES),
@@ -63,7 +63,7 @@ export function toAttachedInfo(info: ProtoWorkerInfo | undefined, limits: Worker
   if (info.boot === '') throw invalid('hello.worker.boot', 'must be set, and new in every life of the process');
   return {
     pool: checkPool(info.pool, 'hello.worker.pool'),
-    id: checkId(info.id, 'hello.worker.id'),
+    id: checkNewId(info.id, 'hello.worker.id'),
     region: checkText(info.region, 'hello.worker.region', MAX_REGION_BYTES),
     slots: checkInteger(info.slots, 'hello.worker.slots', 0, limits.maxSlots) || 1,
     labels: toLabels(info.labels),
@@ -78,7 +78,7 @@ export function legacyWorkerInfo(info: LegacyWorkerInfo, legacyPool: string, pee
   const address = toAddress(info.ip, info.port, peerIp);
   return {
     pool: legacyPool,
-    id: checkId(info.id, 'id'),
+    id: checkNewId(info.id, 'id'),
     address,
     contract: 'LEGACY',
     region: checkText(info.region, 'region', MAX_REGION_BYTES),

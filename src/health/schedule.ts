@@ -1,6 +1,6 @@
 import { DelayedError, type Job, Queue, Worker } from 'bullmq';
 import type { Clock } from '../domain/clock.js';
-import { toError } from '../domain/errors.js';
+import { redisFull, saysFull, toError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import type { CheckQueue, CheckTarget } from '../fleet/ports.js';
 import { runChecks } from './checks.js';
@@ -60,7 +60,7 @@ export class HealthSchedule implements CheckQueue {
 
   constructor(options: HealthScheduleOptions) {
     this.#options = options;
-    const { redisUrl: url, prefix, concurrency, onError } = options;
+    const { redisUrl: url, prefix, concurrency } = options;
     const common = { prefix, connection: { url, enableOfflineQueue: false, retryStrategy: (times: number) => Math.min(50 * times, 500) } };
     this.#queue = new Queue(QUEUE, { ...common, defaultJobOptions: { removeOnComplete: KEPT, removeOnFail: KEPT } });
     this.#worker = new Worker(QUEUE, (job, token) => this.#work(job, token), {
@@ -75,12 +75,12 @@ export class HealthSchedule implements CheckQueue {
     });
     this.#queue.on('error', (error) => this.#failed(error));
     this.#worker.on('error', (error) => this.#failed(error));
-    this.#worker.on('failed', (_job, error) => onError(error));
+    this.#worker.on('failed', (_job, error) => this.#say(error));
   }
 
   start(): void {
     // It ends when the worker is closed.
-    this.#worker.run().catch((error: unknown) => this.#options.onError(error));
+    this.#worker.run().catch((error: unknown) => this.#say(error));
     this.#upserting ??= this.#upsertAgainAndAgain();
   }
 
@@ -106,7 +106,7 @@ export class HealthSchedule implements CheckQueue {
 
   /** The scheduler goes with Redis' data: whoever lives puts it there again. Concurrent upserts make no second one. */
   async #upsertAgainAndAgain(): Promise<void> {
-    const { clock, intervalMs, onError } = this.#options;
+    const { clock, intervalMs } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
       let pauseMs = UPSERT_INTERVALS * intervalMs;
@@ -117,7 +117,7 @@ export class HealthSchedule implements CheckQueue {
           this.#worker.resume();
         }
       } catch (error) {
-        onError(error);
+        this.#failed(toError(error));
         pauseMs = Math.min(pauseMs, FULL_PAUSE_MS);
       }
       await clock.sleep(pauseMs, signal);
@@ -143,9 +143,15 @@ export class HealthSchedule implements CheckQueue {
   }
 
   #failed(error: Error): void {
-    this.#options.onError(toError(error));
-    if (this.#full || !/^OOM|maxmemory/.test(error.message)) return;
+    this.#say(error);
+    if (this.#full || !saysFull(error)) return;
     this.#full = true;
-    this.#worker.pause(true).catch((thrown: unknown) => this.#options.onError(thrown));
+    this.#worker.pause(true).catch((thrown: unknown) => this.#say(thrown));
+  }
+
+  /** A full Redis in our words: BullMQ passes on what Redis said, which would be told as a bug. */
+  #say(thrown: unknown): void {
+    const error = toError(thrown);
+    this.#options.onError(saysFull(error) ? redisFull(error) : error);
   }
 }

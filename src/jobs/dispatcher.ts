@@ -33,6 +33,7 @@ export interface DispatcherOptions {
   onError: (error: unknown) => void;
 }
 
+/** For replies that came in one piece with this one to be looked at: they wait for no more than microtasks. */
 const TURN_MS = 1;
 
 type Hinted = LeaseRef & { link: string };

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { type Clock, type Ids, type Random, systemIds, systemRandom } from '../domain/clock.js';
-import { checkId, checkPool } from '../domain/names.js';
+import { checkNewId, checkPool } from '../domain/names.js';
 import { sdkClock } from './clock.js';
 import { checkTarget, type Where } from './pipe.js';
 
@@ -45,7 +45,7 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
   return {
     where: { target: checkTarget(target), credentials, channel },
     pool: checkPool(pool, 'pool'),
-    id: checkId(options.id ?? ids.replicaId(hostname()), 'id'),
+    id: checkNewId(options.id ?? ids.replicaId(hostname()), 'id'),
     slots: checkSlots(slots),
     labels: options.labels ?? {},
     region: options.region ?? '',

@@ -28,6 +28,11 @@ export async function writeReplica(redis: Redis, record: ReplicaRecord, now: num
     .exec();
 }
 
+/** The same for a Redis that is full and takes no new record: the one that it has goes on. false: it has none. */
+export async function keepReplica(redis: Redis, id: string, ttlMs: number): Promise<boolean> {
+  return (await redis.pexpire(keys.replica(id), ttlMs)) === 1;
+}
+
 export async function removeReplica(redis: Redis, id: string): Promise<void> {
   await redis.multi().del(keys.replica(id)).zrem(keys.replicas, id).exec();
 }

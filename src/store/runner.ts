@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { MusterError, toError, unavailable } from '../domain/errors.js';
+import { MusterError, redisFull, saysFull, toError, unavailable } from '../domain/errors.js';
 import { LEGACY_METHOD } from '../domain/names.js';
 import { keys } from './keys.js';
 import { scripts } from './scripts.generated.js';
@@ -126,14 +126,12 @@ function shebang({ denyOom, readOnly }: { denyOom: boolean; readOnly: boolean })
 export function redisError(error: Error, what: string): MusterError {
   if (error instanceof MusterError) return error;
   const { message } = error;
+  // A MULTI of which Redis refused a part: that part says why.
+  const [refused] = (error as { previousErrors?: Error[] }).previousErrors ?? [];
+  if (message.startsWith('EXECABORT') && refused) return redisError(refused, what);
   if (message.includes('enableOfflineQueue') || message.includes("Stream isn't writeable"))
     return unavailable('REDIS_AWAY', 'Redis is not reachable: try again', error);
-  if (/^OOM|maxmemory/.test(message)) {
-    return new MusterError('resource_exhausted', 'REDIS_FULL', 'Redis is at its maxmemory: no new work until it has room', {
-      retryAfterMs: 5000,
-      cause: error,
-    });
-  }
+  if (saysFull(error)) return redisFull(error);
   if (error.name !== 'ReplyError' || /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|UNKILLABLE)/.test(message)) {
     return unavailable('REDIS_UNKNOWN', `Redis did not answer ${what} (${message}): it may have happened; the same call again is safe`, error);
   }

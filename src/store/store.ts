@@ -163,8 +163,14 @@ export class Store {
     return this.#read('replicas', replicas.readReplicas(this.#redis));
   }
 
-  writeReplica(record: replicas.ReplicaRecord, ttlMs: number) {
-    return this.#read('replicas', replicas.writeReplica(this.#redis, record, this.#options.clock.now(), ttlMs));
+  async writeReplica(record: replicas.ReplicaRecord, ttlMs: number): Promise<void> {
+    try {
+      await this.#read('replicas', replicas.writeReplica(this.#redis, record, this.#options.clock.now(), ttlMs));
+    } catch (error) {
+      // It answers, so this replica is as good a home as any.
+      if (!(error instanceof MusterError && error.reason === 'REDIS_FULL')) throw error;
+      await this.#read('replicas', replicas.keepReplica(this.#redis, record.id, ttlMs));
+    }
   }
 
   removeReplica() {

@@ -20,8 +20,6 @@ export interface Fault {
   name: string;
   /** Does it, and resolves when it is over and was seen to happen. Rejects with NotFired when it was not. */
   run(arena: Arena): Promise<void>;
-  /** What replicas may say of it as an error. Anything else is a violation. */
-  says?: RegExp;
 }
 
 /** The fault did not happen: the trial says nothing. */
