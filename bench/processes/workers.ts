@@ -15,7 +15,7 @@ function handlers(id: string): RunnerServiceServer {
       callback(null, { answer: { $case: 'result', value: { jobId, fence, outcome: { $case: 'output', value: payload } } } });
     },
     abort: (_call, callback) => callback(null, {}),
-    probe: (_call, callback) => callback(null, { workerId: id, status: RunnerStatus.RUNNER_STATUS_FREE, held: [] }),
+    probe: (_call, callback) => callback(null, { workerId: id, boot: '', status: RunnerStatus.RUNNER_STATUS_FREE, held: [] }),
   };
 }
 

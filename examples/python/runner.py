@@ -10,8 +10,8 @@ from muster.v1 import common_pb2, runner_pb2, runner_pb2_grpc, worker_pb2, worke
 
 
 class Runner(runner_pb2_grpc.RunnerServiceServicer):
-    def __init__(self, id):
-        self.id, self.held, self.task = id, [], None
+    def __init__(self, id, boot):
+        self.id, self.boot, self.held, self.task = id, boot, [], None
 
     async def Execute(self, request, context):
         assignment = request.assignment
@@ -33,7 +33,7 @@ class Runner(runner_pb2_grpc.RunnerServiceServicer):
 
     async def Probe(self, request, context):
         status = runner_pb2.RUNNER_STATUS_BUSY if self.held else runner_pb2.RUNNER_STATUS_FREE
-        return runner_pb2.ProbeResponse(worker_id=self.id, status=status, held=self.held)
+        return runner_pb2.ProbeResponse(worker_id=self.id, boot=self.boot, status=status, held=self.held)
 
 
 async def main():
@@ -42,7 +42,7 @@ async def main():
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = grpc.aio.server()
-    runner_pb2_grpc.add_RunnerServiceServicer_to_server(Runner(me.id), server)
+    runner_pb2_grpc.add_RunnerServiceServicer_to_server(Runner(me.id, me.boot), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     replicas = worker_pb2_grpc.WorkerServiceStub(grpc.aio.insecure_channel(me.target))

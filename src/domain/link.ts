@@ -13,6 +13,8 @@ export interface LeaseRef {
 export interface ProbeAnswer {
   /** The id it goes by; '' when its contract has no such answer (METHOD). */
   workerId: string;
+  /** Which life of it answers; '' when its contract, or the worker, does not say. */
+  boot: string;
   /** It takes no job now. Always false for METHOD workers that serve no health protocol. */
   busy: boolean;
   /**
@@ -22,6 +24,13 @@ export interface ProbeAnswer {
   held: { jobId: string; fence: string }[] | undefined;
   /** May the absence of a lease in this answer be read as "it does not run that"? false for METHOD, and for a LEGACY worker that is busy. */
   tellsIdle: boolean;
+}
+
+/** Somebody else than that life of that worker answers there: the words for it. Undefined: nothing says so. */
+export function otherThan({ id, boot }: Pick<WorkerRef, 'id' | 'boot'>, answer: Pick<ProbeAnswer, 'workerId' | 'boot'>): string | undefined {
+  if (answer.workerId !== '' && answer.workerId !== id) return `answers as ${answer.workerId}`;
+  if (answer.boot !== '' && answer.boot !== boot) return `answers with the boot ${answer.boot}`;
+  return undefined;
 }
 
 /** Why a probe brought no answer. `refused`: nobody listens there, at once; `silent`: no answer in time. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
-import { type DialTarget, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import { type DialTarget, otherThan, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import type { WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Running } from '../jobs/running.js';
@@ -98,7 +98,8 @@ export class Adopter {
     const asked = clock.monotonic();
     try {
       const answer = await probeOnce(dial, timeoutMs);
-      if (answer.workerId !== '' && answer.workerId !== record.id) return await this.#bury(target, asked, `answers as ${answer.workerId}`);
+      const other = otherThan(record, answer);
+      if (other) return await this.#bury(target, asked, other);
       return await this.#adopt(record, answer);
     } catch (error) {
       if (!(error instanceof ProbeFailed)) throw error;

@@ -1,6 +1,6 @@
 import type { Clock, Random } from '../domain/clock.js';
 import type { Outcome } from '../domain/job.js';
-import { type LeaseRef, type Link, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import { type LeaseRef, type Link, otherThan, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import type { HeldLease } from '../domain/worker.js';
 import type { Finisher } from '../jobs/finisher.js';
 import type { Matching } from '../jobs/matching.js';
@@ -137,8 +137,9 @@ export class Prober {
   async #tell(link: Link, answer: ProbeAnswer, held: HeldLease[], asked: Set<string>): Promise<void> {
     const { store, matching, links } = this.#options;
     const { ref } = link;
-    if (answer.workerId !== '' && answer.workerId !== ref.id) {
-      await matching.call(ref.pool, () => store.workers.bury(ref, 0, `answers as ${answer.workerId}`));
+    const other = otherThan(ref, answer);
+    if (other) {
+      await matching.call(ref.pool, () => store.workers.bury(ref, 0, other));
       return links.drop(ref);
     }
     const leases = answer.tellsIdle ? this.#verdicts(link, answer, held, asked) : [];

@@ -1,7 +1,7 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
-import { type DialTarget, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import { type DialTarget, otherThan, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import { type Address, formatAddress, type WorkerInfo, type WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Store } from '../store/store.js';
@@ -114,8 +114,7 @@ export class Registrar {
     const target = targetOf(before, before.link);
     if (before.state === 'dead' || !elsewhere || !target) return;
     try {
-      const { workerId } = await this.#options.probeOnce(target, this.#options.pingTimeoutMs);
-      if (workerId !== '' && workerId !== info.id) return;
+      if (otherThan(before, await this.#options.probeOnce(target, this.#options.pingTimeoutMs))) return;
     } catch (error) {
       if (error instanceof ProbeFailed) return;
       throw error;
@@ -131,10 +130,11 @@ export class Registrar {
     const at = formatAddress(address);
     try {
       const answer = await probeOnce({ ref: { pool, id, boot, link: '0' }, address, contract, slots }, pingTimeoutMs);
-      if (answer.workerId !== '' && answer.workerId !== id) {
-        throw new MusterError('failed_precondition', 'WRONG_WORKER', `id: who answers at ${at} calls itself ${answer.workerId}, not ${id}`, {
-          field: 'id',
-        });
+      const other = otherThan(info, answer);
+      if (other) {
+        const field = answer.workerId === '' || answer.workerId === id ? 'boot' : 'id';
+        const remedy = `register with the id and boot that it says in Probe`;
+        throw new MusterError('failed_precondition', 'WRONG_WORKER', `${field}: who is reached at ${at} ${other}: ${remedy}`, { field });
       }
       return answer;
     } catch (error) {

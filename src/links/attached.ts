@@ -89,7 +89,7 @@ export class AttachedLink implements Link {
       const settle = (held: Held | undefined) => {
         this.#pings.delete(nonce);
         over.abort();
-        if (held) resolve({ workerId: this.ref.id, busy: false, held, tellsIdle: true });
+        if (held) resolve({ workerId: this.ref.id, boot: this.ref.boot, busy: false, held, tellsIdle: true });
         else reject(new ProbeFailed(this.#closed ? 'refused' : 'silent', this.#closed ? 'the stream has ended' : 'no pong in time'));
       };
       this.#pings.set(nonce, settle);

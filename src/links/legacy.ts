@@ -12,6 +12,6 @@ export const legacy: Speech = {
 
   readProbe(bytes): ProbeAnswer {
     const { workerId, status } = PingResponse.decode(bytes);
-    return { workerId, busy: status === WorkerStatus.BUSY, held: undefined, tellsIdle: status === WorkerStatus.FREE };
+    return { workerId, boot: '', busy: status === WorkerStatus.BUSY, held: undefined, tellsIdle: status === WorkerStatus.FREE };
   },
 };

@@ -23,7 +23,7 @@ export const method: Speech = {
 
   readProbe(bytes): ProbeAnswer {
     const { status } = HealthCheckResponse.decode(bytes);
-    return { workerId: '', busy: status === HealthCheckResponse_ServingStatus.NOT_SERVING, held: undefined, tellsIdle: false };
+    return { workerId: '', boot: '', busy: status === HealthCheckResponse_ServingStatus.NOT_SERVING, held: undefined, tellsIdle: false };
   },
 };
 

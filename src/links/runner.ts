@@ -23,9 +23,10 @@ export const runner: Speech = {
   abort: (jobId, fence) => ({ path: RunnerServiceService.abort.path, bytes: Buffer.from(AbortRequest.encode({ jobId, fence }).finish()) }),
 
   readProbe(bytes): ProbeAnswer {
-    const { workerId, status, held } = ProbeResponse.decode(bytes);
+    const { workerId, boot, status, held } = ProbeResponse.decode(bytes);
     return {
       workerId,
+      boot,
       busy: status === RunnerStatus.RUNNER_STATUS_BUSY,
       held: held.map(({ jobId, fence }) => ({ jobId, fence })),
       tellsIdle: true,

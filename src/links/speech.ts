@@ -31,7 +31,7 @@ export function readProbeAnswer(speech: Speech, answer: Answer): ProbeAnswer {
   if (reach !== 'sent') throw new ProbeFailed(reach, details);
   if (code === Code.OK) return decoded(speech, answer.bytes ?? Buffer.alloc(0));
   if (spoke) {
-    if (speech.anyAnswerLives) return { workerId: '', busy: false, held: undefined, tellsIdle: false };
+    if (speech.anyAnswerLives) return { workerId: '', boot: '', busy: false, held: undefined, tellsIdle: false };
     throw new ProbeFailed('answered_badly', `${speech.probe.path} was answered with status ${code}: ${details}`);
   }
   if (code === Code.DEADLINE_EXCEEDED || code === Code.CANCELLED) throw new ProbeFailed('silent', details);

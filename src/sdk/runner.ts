@@ -81,6 +81,7 @@ const MESSAGE_BYTES = 32 * 1024 * 1024;
  */
 export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { clock = sdkClock, random = systemRandom, ids = systemIds, id, pool, ip, slots = 1, handlers } = options;
+  const { boot = ids.jobId() } = options;
   const attempts = new Attempts(slots, handlers, clock);
   const server = new Server({
     'grpc.max_receive_message_length': MESSAGE_BYTES,
@@ -89,13 +90,13 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
     'grpc.keepalive_time_ms': 20_000,
     'grpc.keepalive_timeout_ms': 5_000,
   });
-  server.addService(RunnerServiceService, service(id, attempts));
+  server.addService(RunnerServiceService, service({ id, boot }, attempts));
   const api = connect(options.target, { clock });
   const port = await listen(server, formatAddress({ ip, port: options.port ?? 0 })).catch((error: unknown) => {
     api.close();
     throw error;
   });
-  const { boot = ids.jobId(), region, labels, version, advertiseIp = ip } = options;
+  const { region, labels, version, advertiseIp = ip } = options;
   const info = WorkerInfo.fromPartial({
     id,
     pool,
@@ -173,13 +174,13 @@ function listen(server: Server, address: string): Promise<number> {
   });
 }
 
-function service(id: string, attempts: Attempts): RunnerServiceServer {
+function service({ id, boot }: Pick<WorkerInfo, 'id' | 'boot'>, attempts: Attempts): RunnerServiceServer {
   return {
     execute: (call, callback) => void execute(attempts, call, callback),
     abort: (call, callback) => void abort(attempts, call, callback),
     probe: (_call, callback) => {
       const state = attempts.free ? RunnerStatus.RUNNER_STATUS_FREE : RunnerStatus.RUNNER_STATUS_BUSY;
-      const answer: ProbeResponse = { workerId: id, status: state, held: attempts.held() };
+      const answer: ProbeResponse = { workerId: id, boot, status: state, held: attempts.held() };
       callback(null, answer);
     },
   };

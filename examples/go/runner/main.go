@@ -21,6 +21,7 @@ type attempt struct {
 type runner struct {
 	pb.UnimplementedRunnerServiceServer
 	id   string
+	boot string
 	slot atomic.Pointer[attempt]
 }
 
@@ -45,9 +46,9 @@ func (r *runner) Abort(_ context.Context, lease *pb.AbortRequest) (*pb.AbortResp
 func (r *runner) Probe(context.Context, *pb.ProbeRequest) (*pb.ProbeResponse, error) {
 	if a := r.slot.Load(); a != nil {
 		held := []*pb.Held{{JobId: a.JobId, Fence: a.Fence}}
-		return &pb.ProbeResponse{WorkerId: r.id, Status: pb.RunnerStatus_RUNNER_STATUS_BUSY, Held: held}, nil
+		return &pb.ProbeResponse{WorkerId: r.id, Boot: r.boot, Status: pb.RunnerStatus_RUNNER_STATUS_BUSY, Held: held}, nil
 	}
-	return &pb.ProbeResponse{WorkerId: r.id, Status: pb.RunnerStatus_RUNNER_STATUS_FREE}, nil
+	return &pb.ProbeResponse{WorkerId: r.id, Boot: r.boot, Status: pb.RunnerStatus_RUNNER_STATUS_FREE}, nil
 }
 
 func main() {
@@ -55,7 +56,7 @@ func main() {
 	listener := work.Must(net.Listen("tcp", "127.0.0.1:0"))
 	info.Ip, info.Port = "127.0.0.1", int32(listener.Addr().(*net.TCPAddr).Port)
 	server := grpc.NewServer()
-	pb.RegisterRunnerServiceServer(server, &runner{id: info.Id})
+	pb.RegisterRunnerServiceServer(server, &runner{id: info.Id, boot: info.Boot})
 	go server.Serve(listener)
 	for ; term.Err() == nil; work.Pause(term, time.Second) { // on the roll, and back on it when it is not
 		pong, err := replicas.Ping(term, &pb.PingRequest{Pool: info.Pool, Id: info.Id, Boot: info.Boot})

@@ -139,7 +139,7 @@ export class AttachedSubject implements Subject {
     return new Promise((resolve, reject) => {
       this.#pongs.set(nonce, (held) => {
         over.abort();
-        resolve({ workerId: this.id, busy: undefined, held: held.map(({ jobId, fence, done }) => ({ jobId, fence, done })) });
+        resolve({ workerId: this.id, boot: this.boot, busy: undefined, held: held.map(({ jobId, fence, done }) => ({ jobId, fence, done })) });
       });
       void clock.sleep(patienceMs, over.signal).then(() => {
         this.#pongs.delete(nonce);

@@ -36,15 +36,18 @@ export const truth: Check = {
     const see = () => subject.look();
     const before = await see();
     if (subject.contract === 'RUNNER' && before.workerId === '') throw new Violation('Probe does not say the worker_id');
+    if (before.boot !== '' && subject.boot !== '' && before.boot !== subject.boot)
+      throw new Violation(`Probe says the boot ${before.boot}, it registered with ${subject.boot}`);
     if (before.busy === true || (subject.contract === 'RUNNER' && before.busy === undefined)) throw new Violation('idle, it does not say FREE');
     if (before.held.length > 0) throw new Violation(`idle, it says that it holds ${before.held.length}`);
     const jobs = [];
     for (let taken = 1; taken <= subject.slots; taken++) {
       jobs.push(await bench.hold(2 * bench.holdMs + subject.slots * 20));
-      const { busy, held, workerId } = await see();
+      const { busy, held, workerId, boot } = await see();
       if (held.length !== taken) throw new Violation(`it runs ${taken} and names ${held.length}`);
       if (held.some(({ done }) => done)) throw new Violation('what runs is named as done');
       if (workerId !== before.workerId) throw new Violation(`worker_id was ${before.workerId} and is ${workerId}`);
+      if (boot !== before.boot) throw new Violation(`boot was ${before.boot} and is ${boot}`);
       const full = taken === subject.slots;
       if (subject.contract === 'RUNNER' && busy !== full)
         throw new Violation(`with ${taken} of ${subject.slots} slots taken it says ${busy ? 'BUSY' : 'FREE'}`);

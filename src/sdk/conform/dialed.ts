@@ -22,7 +22,7 @@ export interface DialedOptions {
   clock: Clock;
   patienceMs: number;
   /** Where the worker reports to, if that is here. */
-  reports?: { results: Results; leaving(): boolean };
+  reports?: { results: Results; boot: string; leaving(): boolean };
 }
 
 /** What a worker refuses with; any other status says that the call broke. */
@@ -46,11 +46,13 @@ const REFUSALS: ReadonlySet<number> = new Set([
 export class DialedSubject implements Subject {
   readonly contract = 'RUNNER';
   readonly slots: number;
+  readonly boot: string;
   readonly #options: DialedOptions;
   readonly #client: Client;
 
   constructor(options: DialedOptions) {
     this.slots = options.slots;
+    this.boot = options.reports?.boot ?? '';
     this.#options = options;
     this.#client = new Client(options.address, credentials.createInsecure(), {
       'grpc.use_local_subchannel_pool': 1,
@@ -94,9 +96,9 @@ export class DialedSubject implements Subject {
 
   async look(): Promise<Sight> {
     const encode = (request: ProbeRequest) => Buffer.from(ProbeRequest.encode(request).finish());
-    const { workerId, status: said, held } = await this.#ask(RunnerServiceService.probe.path, encode, ProbeResponse.decode, {});
+    const { workerId, boot, status: said, held } = await this.#ask(RunnerServiceService.probe.path, encode, ProbeResponse.decode, {});
     const busy = said === RunnerStatus.RUNNER_STATUS_BUSY ? true : said === RunnerStatus.RUNNER_STATUS_FREE ? false : undefined;
-    return { workerId, busy, held: held.map(({ jobId, fence, done }) => ({ jobId, fence, done })) };
+    return { workerId, boot, busy, held: held.map(({ jobId, fence, done }) => ({ jobId, fence, done })) };
   }
 
   async gone(): Promise<boolean> {

@@ -88,7 +88,7 @@ export class Host {
     callback(null, { success: true, message: '', boot, replica: 'conform', pingInterval: toDuration(this.#options.beatMs * 4) });
     if (again) return;
     const { clock, patienceMs } = this.#options;
-    const reports = { results: this.#results, leaving: () => this.#leaving };
+    const reports = { results: this.#results, boot, leaving: () => this.#leaving };
     this.#arrive(new DialedSubject({ address: formatAddress({ ip, port }), slots: slots || 1, clock, patienceMs, reports }));
   };
 

@@ -46,6 +46,8 @@ export interface Attempt extends Lease {
 export interface Sight {
   /** '' where the contract does not say it. */
   workerId: string;
+  /** '' where the contract, or the worker, does not say it. */
+  boot: string;
   /** undefined where the contract does not say it. */
   busy: boolean | undefined;
   held: (Lease & { done: boolean })[];
@@ -55,6 +57,8 @@ export interface Sight {
 export interface Subject {
   readonly contract: 'RUNNER' | 'ATTACHED';
   readonly slots: number;
+  /** With which it registered; '' when that was elsewhere, or it named none. */
+  readonly boot: string;
   assign(order: Order): Attempt;
   /** Asks it to stop that attempt. Rejects when it does not take the request. */
   abort(lease: Lease): Promise<void>;

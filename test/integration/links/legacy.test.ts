@@ -98,7 +98,7 @@ describe('a LEGACY link', () => {
     [WorkerStatus.UNKNOWN, { busy: false, tellsIdle: false }],
   ])('reads the ping status %s', async (status, expected) => {
     const { link } = await start({ [PING]: ping(status) });
-    expect(await link.probe(2_000)).toEqual({ workerId: 'w7', held: undefined, ...expected });
+    expect(await link.probe(2_000)).toEqual({ workerId: 'w7', boot: '', held: undefined, ...expected });
   });
 
   it('calls a worker without Ping answered badly', async () => {

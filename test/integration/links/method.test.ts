@@ -105,12 +105,12 @@ describe('a METHOD link', () => {
     [Status.SERVICE_UNKNOWN, false],
   ])('reads the health status %s', async (status, busy) => {
     const { link } = await start({ [CHECK]: (_call, done) => done(null, Buffer.from(HealthCheckResponse.encode({ status }).finish())) });
-    expect(await link.probe(2_000)).toEqual({ workerId: '', busy, held: undefined, tellsIdle: false });
+    expect(await link.probe(2_000)).toEqual({ workerId: '', boot: '', busy, held: undefined, tellsIdle: false });
   });
 
   it('takes any answer of a server without the health protocol for life', async () => {
     const { link, events } = await start({ [SAY]: echo });
-    expect(await link.probe(2_000)).toEqual({ workerId: '', busy: false, held: undefined, tellsIdle: false });
+    expect(await link.probe(2_000)).toEqual({ workerId: '', boot: '', busy: false, held: undefined, tellsIdle: false });
     expect(events.heardCount).toBe(1);
   });
 

@@ -83,11 +83,12 @@ describe('a RUNNER link', () => {
   it('probes what it holds', async () => {
     const response = {
       workerId: 'w',
+      boot: 'b',
       status: RunnerStatus.RUNNER_STATUS_BUSY,
       held: [{ jobId: 'j1', fence: '7', done: false, progress: Buffer.alloc(0) }],
     };
     const { link, events } = await start({ [PROBE]: (_call, done) => done(null, Buffer.from(ProbeResponse.encode(response).finish())) });
-    expect(await link.probe(2_000)).toEqual({ workerId: 'w', busy: true, held: [{ jobId: 'j1', fence: '7' }], tellsIdle: true });
+    expect(await link.probe(2_000)).toEqual({ workerId: 'w', boot: 'b', busy: true, held: [{ jobId: 'j1', fence: '7' }], tellsIdle: true });
     expect(events.heardCount).toBe(1);
   });
 

@@ -80,6 +80,44 @@ describe('a lone replica', () => {
   });
 });
 
+describe('a worker that was started anew at its address, and has not registered yet', () => {
+  test('is not its former life: that is dead, and what it held runs elsewhere', async () => {
+    const pool = uniquePool();
+    const worker = await acceptingWorker('reborn');
+    worker.boot = 'a';
+    await register(replica.api, { id: 'reborn', pool, port: worker.port, boot: 'a' });
+    await submit(replica.api, { pool, id: 'j', work: kind('echo'), payload: text('x'), retry: { initialBackoff: toDuration(10) } });
+    await until(() => worker.assignments.length === 1);
+    Object.assign(worker, { boot: 'b', held: [] });
+    await inState(pool, 'reborn', 'DEAD');
+    expect((await getWorker(replica.api, pool, 'reborn')).reason).toBe('answers with the boot b');
+    await runnerWorker(replica.target, pool, 'other');
+    expect(endOf(await jobIn(replica.api, pool, 'j', JobState.JOB_STATE_SUCCEEDED))).toMatchObject({ worker: 'other', output: 'x' });
+    expect(worker.assignments).toHaveLength(1);
+    await register(replica.api, { id: 'reborn', pool, port: worker.port, boot: 'b' });
+    expect(await stateOf(pool, 'reborn')).toBe('WORKER_STATE_FREE');
+  });
+
+  test('is not adopted as its former life, nor sent again what that was sent', async () => {
+    const pool = uniquePool();
+    const { url } = await ownRedis();
+    const leaves = await startReplica(url, { STOP_GRACE_MS: 100 });
+    const stays = await startReplica(url);
+    const worker = await acceptingWorker('reborn');
+    worker.boot = 'a';
+    await register(leaves.api, { id: 'reborn', pool, port: worker.port, boot: 'a' });
+    await submit(leaves.api, { pool, id: 'j', work: kind('echo'), retry: { initialBackoff: toDuration(10) } });
+    await until(() => worker.assignments.length === 1);
+    Object.assign(worker, { boot: 'b', held: [] });
+    await leaves.stop();
+    await until(async () => (await getWorker(stays.api, pool, 'reborn')).state === WorkerState.WORKER_STATE_DEAD, { timeoutMs: 15_000 });
+    await runnerWorker(stays.target, pool, 'other');
+    const job = await jobIn(stays.api, pool, 'j', JobState.JOB_STATE_SUCCEEDED);
+    expect([job.worker, job.attempt + job.handovers]).toEqual(['other', 2]);
+    expect(worker.assignments).toHaveLength(1);
+  });
+});
+
 describe('the first contract', () => {
   test('a worker registers and pings by it, is probed by it, and runs its jobs byte for byte', async () => {
     const worker = await legacyWorker('old1');

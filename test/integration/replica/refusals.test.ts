@@ -9,7 +9,7 @@ import type { Api } from '../../../src/sdk/connect.js';
 import { jobSpec } from '../../../src/sdk/run.js';
 import { ownRedis } from '../../helpers/redis.js';
 import { getJob, jobIn, type Running, refusal, startReplica, submit, text, words } from './support.js';
-import { legacyWorker, methodWorker, register, runnerWorker, SAY } from './workers.js';
+import { acceptingWorker, legacyWorker, methodWorker, register, runnerWorker, SAY } from './workers.js';
 
 const MAX_WAITING = 3;
 let replica: Running;
@@ -61,20 +61,31 @@ describe('workers', () => {
     });
   });
 
+  test('one that answers under another boot is FAILED_PRECONDITION WRONG_WORKER', async () => {
+    expect(words(await refusal(registering({ id: 'w1', pool: 'another' })))).toEqual({
+      code: 'FAILED_PRECONDITION',
+      reason: 'WRONG_WORKER',
+      field: 'boot',
+      named: true,
+    });
+  });
+
   test('an id whose old life still answers is ALREADY_EXISTS, and free once that is gone', async () => {
     const first = await runnerWorker(replica.target, 'twins', 'twin');
     const second = await runnerWorker(replica.target, 'elsewhere', 'twin');
     const port = Number(second.address.split(':')[1]);
-    const newcomer = () => registering({ pool: 'twins', id: 'twin', port, boot: 'second' });
+    const newcomer = () => registering({ pool: 'twins', id: 'twin', port, boot: second.boot });
     expect(words(await refusal(newcomer()))).toEqual({ code: 'ALREADY_EXISTS', reason: 'WORKER_EXISTS', field: 'id', named: true });
     first.close();
-    expect(await newcomer()).toMatchObject({ success: true, boot: 'second' });
+    expect(await newcomer()).toMatchObject({ success: true, boot: second.boot });
   });
 
   test('a boot that a newer one has superseded is FAILED_PRECONDITION SUPERSEDED', async () => {
-    await registering({ pool: 'boots', id: 'w1', boot: 'first' });
-    await registering({ pool: 'boots', id: 'w1', boot: 'second' });
-    const again = registering({ pool: 'boots', id: 'w1', boot: 'first' });
+    // It does not tell its boot.
+    const { port } = await acceptingWorker('w1');
+    await registering({ pool: 'boots', id: 'w1', port, boot: 'first' });
+    await registering({ pool: 'boots', id: 'w1', port, boot: 'second' });
+    const again = registering({ pool: 'boots', id: 'w1', port, boot: 'first' });
     expect(words(await refusal(again))).toEqual({ code: 'FAILED_PRECONDITION', reason: 'SUPERSEDED', field: 'boot', named: true });
     const leave = api.deregister({ pool: 'boots', id: 'w1', boot: 'first', drainTimeout: undefined });
     expect(words(await refusal(leave))).toEqual({ code: 'FAILED_PRECONDITION', reason: 'SUPERSEDED', field: 'boot', named: true });
@@ -93,7 +104,8 @@ describe('workers', () => {
     const able = contract === Contract.CONTRACT_LEGACY ? await legacyWorker('new') : await methodWorker();
     const port = contract === Contract.CONTRACT_RUNNER ? runnerInfo.port : able.port;
     const id = contract === Contract.CONTRACT_RUNNER ? 'w1' : 'new';
-    const joining = registering({ id, pool, port, contract });
+    const boot = contract === Contract.CONTRACT_RUNNER ? runnerInfo.boot : 'new';
+    const joining = registering({ id, pool, port, contract, boot });
     expect(words(await refusal(joining))).toEqual({ code: 'FAILED_PRECONDITION', reason: 'WRONG_FAMILY', field: 'contract', named: true });
   });
 

@@ -158,6 +158,8 @@ export interface AcceptingWorker extends Served {
   assignments: Assignment[];
   /** The id under which it answers Probe. */
   name: string;
+  /** The boot that it says there; '' as a worker that does not tell. */
+  boot: string;
   aborted: { jobId: string; fence: string }[];
   /** What it says of itself when asked. */
   held: { jobId: string; fence: string }[];
@@ -165,7 +167,7 @@ export interface AcceptingWorker extends Served {
 
 /** A RUNNER worker that takes every job at once and reports when the test does it. */
 export async function acceptingWorker(id: string): Promise<AcceptingWorker> {
-  const worker = { name: id, assignments: [] as Assignment[], aborted: [], held: [] } as unknown as AcceptingWorker;
+  const worker = { name: id, boot: '', assignments: [] as Assignment[], aborted: [], held: [] } as unknown as AcceptingWorker;
   const accepted: ExecuteResponse = { answer: { $case: 'accepted', value: {} } };
   const service: RunnerServiceServer = {
     execute: (call, callback) => {
@@ -184,7 +186,7 @@ export async function acceptingWorker(id: string): Promise<AcceptingWorker> {
     },
     probe: (_call, callback) => {
       const held = worker.held.map((lease) => ({ ...lease, done: false, progress: Buffer.alloc(0) }));
-      callback(null, { workerId: worker.name, status: RunnerStatus.RUNNER_STATUS_FREE, held });
+      callback(null, { workerId: worker.name, boot: worker.boot, status: RunnerStatus.RUNNER_STATUS_FREE, held });
     },
   };
   return Object.assign(worker, await serve([[RunnerServiceService, service]]));

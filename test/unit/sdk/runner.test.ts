@@ -121,8 +121,9 @@ test('what a handler throws may be repeated; PermanentError and what is no bytes
 
 test('a probe tells what runs and whether a slot is free', async () => {
   const { runs, handler } = gate();
-  const home = link(await start({ work: handler }, { slots: 2 }));
-  expect(await home.probe()).toEqual({ workerId: 'w1', status: RunnerStatus.RUNNER_STATUS_FREE, held: [] });
+  const runner = await start({ work: handler }, { slots: 2 });
+  const home = link(runner);
+  expect(await home.probe()).toEqual({ workerId: 'w1', boot: runner.boot, status: RunnerStatus.RUNNER_STATUS_FREE, held: [] });
   const calls = [home.execute('a', '1'), home.execute('b', '2')];
   await until(() => runs.length === 2);
   const busy = await home.probe();

@@ -45,6 +45,7 @@ test.each<[Fault, string, RegExp]>([
   ['always free', 'says what it holds', /1 of 1 slots taken it says FREE/],
   ['names nothing', 'says what it holds', /never named/],
   ['new id a probe', 'says what it holds', /worker_id was w\d+ and is w\d+/],
+  ['new boot a probe', 'says what it holds', /boot was b\d+ and is b\d+/],
   ['goes on when aborted', 'stops what is aborted', /no answer within/],
   ['refuses unknown aborts', 'stops what is aborted', /was refused/],
   ['any kind', 'refuses an unknown kind', /output/],

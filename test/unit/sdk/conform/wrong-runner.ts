@@ -16,6 +16,7 @@ export type Fault =
   | 'always free'
   | 'names nothing'
   | 'new id a probe'
+  | 'new boot a probe'
   | 'goes on when aborted'
   | 'refuses unknown aborts'
   | 'runs stale'
@@ -91,6 +92,7 @@ export class WrongRunner {
     const busy = running.length > 0 && !this.#has('always free');
     return {
       workerId: this.#has('new id a probe') ? `w${++this.#probes}` : 'w1',
+      boot: this.#has('new boot a probe') ? `b${++this.#probes}` : '',
       status: busy ? RunnerStatus.RUNNER_STATUS_BUSY : RunnerStatus.RUNNER_STATUS_FREE,
       held: this.#has('names nothing') ? [] : [...running, ...waiting],
     };

@@ -92,6 +92,11 @@ export interface ProbeResponse {
   status: RunnerStatus;
   /** Every attempt that runs, or whose result waits to be fetched. */
   held: Held[];
+  /**
+   * Which life of it answers: the boot with which it registers. A worker that was started anew at its address and has not registered yet
+   * is told apart by it from its former life, whose attempts are over. Empty: not told, and the address has to do.
+   */
+  boot: string;
 }
 
 function createBaseExecuteRequest(): ExecuteRequest {
@@ -510,7 +515,7 @@ export const ProbeRequest: MessageFns<ProbeRequest> = {
 };
 
 function createBaseProbeResponse(): ProbeResponse {
-  return { workerId: "", status: 0, held: [] };
+  return { workerId: "", status: 0, held: [], boot: "" };
 }
 
 export const ProbeResponse: MessageFns<ProbeResponse> = {
@@ -523,6 +528,9 @@ export const ProbeResponse: MessageFns<ProbeResponse> = {
     }
     for (const v of message.held) {
       Held.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.boot !== "") {
+      writer.uint32(34).string(message.boot);
     }
     return writer;
   },
@@ -564,6 +572,14 @@ export const ProbeResponse: MessageFns<ProbeResponse> = {
             message.held.push(Held.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.boot = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -585,6 +601,7 @@ export const ProbeResponse: MessageFns<ProbeResponse> = {
         : "",
       status: isSet(object.status) ? runnerStatusFromJSON(object.status) : 0,
       held: globalThis.Array.isArray(object?.held) ? object.held.map((e: any) => Held.fromJSON(e)) : [],
+      boot: isSet(object.boot) ? globalThis.String(object.boot) : "",
     };
   },
 
@@ -599,6 +616,9 @@ export const ProbeResponse: MessageFns<ProbeResponse> = {
     if (message.held?.length) {
       obj.held = message.held.map((e) => Held.toJSON(e));
     }
+    if (message.boot !== "") {
+      obj.boot = message.boot;
+    }
     return obj;
   },
 
@@ -610,6 +630,7 @@ export const ProbeResponse: MessageFns<ProbeResponse> = {
     message.workerId = object.workerId ?? "";
     message.status = object.status ?? 0;
     message.held = object.held?.map((e) => Held.fromPartial(e)) || [];
+    message.boot = object.boot ?? "";
     return message;
   },
 };
