@@ -29,12 +29,6 @@ export interface HeldByWorker extends LeaseName {
   done: boolean;
 }
 
-/** More than that times the mean number of links is too many. */
-const CROWDED = 1.2;
-/** The part of what is too many that one round asks to move: the numbers of the others are a round old, and some will come back here. */
-const MOVED_AT_ONCE = 1 / 6;
-/** Who moves to level out does it before the next round. */
-const LEVEL_MS = 1_000;
 const TURN_JITTER = 0.2;
 
 /** Workers that open streams to this replica: their coming, going, and moving on. */
@@ -106,23 +100,6 @@ export class Attacher {
       this.#renewAt.set(link, now + this.#options.turnOverMs);
       link.reattach?.('age', this.#options.reattachMs);
     }
-  }
-
-  /**
-   * Some of this replica's attached links, whichever, are asked to move when it has many more than the others. `others`: their numbers of
-   * links. Called whenever those are told anew. Returns how many.
-   */
-  levelOut(others: readonly number[]): number {
-    const { links, random } = this.#options;
-    const mean = (links.size + others.reduce((sum, n) => sum + n, 0)) / (others.length + 1);
-    if (others.length === 0 || links.size <= Math.max(mean * CROWDED, mean + 1)) return 0;
-    const movable = [...links.all()].filter(({ contract }) => contract === 'ATTACHED');
-    const moving = Math.min(movable.length, Math.ceil((links.size - mean) * MOVED_AT_ONCE));
-    for (let n = 0; n < moving; n++) {
-      const [link] = movable.splice(Math.floor(random() * movable.length), 1);
-      link?.reattach?.('balance', LEVEL_MS);
-    }
-    return moving;
   }
 
   /** Every attached worker is asked to come back elsewhere. */

@@ -5,6 +5,7 @@ import type { DialTarget, LeaseRef, LinkEvents } from '../domain/link.js';
 import { Adopter } from '../fleet/adopter.js';
 import { Attacher } from '../fleet/attacher.js';
 import { SelfJudgement } from '../fleet/judgement.js';
+import { Levelling } from '../fleet/levelling.js';
 import { FleetLinks } from '../fleet/links.js';
 import type { CheckQueue } from '../fleet/ports.js';
 import { Prober } from '../fleet/prober.js';
@@ -144,6 +145,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     reattachMs: config.REATTACH_GRACE_MS,
     onError,
   });
+  const levelling = new Levelling({ links, clock, random, forgetMs: config.CONNECTION_AGE_MS });
   const manager = new WorkerManager({ store, matching, finisher, registrar, prober, adopter, attacher, links });
 
   const vouching = new Vouching({
@@ -185,6 +187,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     links,
     events,
     attacher,
+    levelling,
     vouching,
     ticker,
     judgement,

@@ -278,7 +278,7 @@ export class Replica {
 
   async #levelOut(): Promise<void> {
     const others = (await this.#store.readReplicas()).filter(({ id, draining }) => id !== this.id && !draining);
-    const moved = this.#core.attacher.levelOut(others.map(({ links }) => links));
+    const moved = this.#core.levelling.round(others.map(({ links }) => links));
     if (moved > 0) this.log.debug({ moved }, 'asked workers to move to replicas with fewer');
   }
 
