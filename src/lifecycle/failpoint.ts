@@ -1,5 +1,5 @@
 import { armFailpoint, parseFailpoint } from '../domain/failpoints.js';
-import { type Logger, writeOut } from './log.js';
+import type { Logger } from './log.js';
 
 /** What a process ends with at a failpoint: nothing else does. */
 export const FAILPOINT_EXIT = 86;
@@ -10,7 +10,6 @@ export function arm(text: string, log: Logger): void {
   const plan = parseFailpoint(text);
   armFailpoint(plan, () => {
     log.warn({ failpoint: plan.name, action: plan.action }, 'failpoint reached');
-    writeOut(log);
     if (plan.action === 'exit') process.exit(FAILPOINT_EXIT);
     if (plan.action === 'stop') process.kill(process.pid, 'SIGSTOP');
     else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, plan.ms);

@@ -5,15 +5,15 @@ import { MusterError, toError } from '../domain/errors.js';
 
 export type { Logger };
 
-/** JSON lines on stdout. Payloads, results and tokens are never among what is logged. */
-export function createLog(level: Config['LOG_LEVEL'], replica: string): Logger {
-  return pino({ level, base: { replica }, timestamp: pino.stdTimeFunctions.isoTime });
-}
+const STDOUT = 1;
 
-/** Writes out what was logged until now: for a process that is about to end or to stand still. */
-export function writeOut(log: Logger): void {
-  const stream = (log as unknown as Record<symbol, { flushSync?: () => void } | undefined>)[pino.symbols.streamSym];
-  stream?.flushSync?.();
+/**
+ * JSON lines on stdout. Payloads, results and tokens are never among what is logged. A line is written when this returns: a process that ends
+ * a moment later has said why.
+ */
+export function createLog(level: Config['LOG_LEVEL'], replica: string): Logger {
+  const destination = pino.destination({ dest: STDOUT, sync: true });
+  return pino({ level, base: { replica }, timestamp: pino.stdTimeFunctions.isoTime }, destination);
 }
 
 const SAME_MS = 5_000;
