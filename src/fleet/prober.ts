@@ -5,7 +5,7 @@ import type { HeldLease } from '../domain/worker.js';
 import type { Finisher } from '../jobs/finisher.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Attempt, Running } from '../jobs/running.js';
-import type { ProbedLease } from '../store/scripts/workers.js';
+import type { ProbedLease, Standing } from '../store/scripts/workers.js';
 import type { Store } from '../store/store.js';
 import type { FleetLinks } from './links.js';
 import type { CheckQueue, Judgement } from './ports.js';
@@ -21,6 +21,8 @@ export interface ProberOptions {
   checks: CheckQueue;
   judgement: Judgement;
   intervalMs: number;
+  /** Attached workers are asked to speak so often. */
+  beatMs: number;
   timeoutMs: number;
   misses: number;
   concurrency: number;
@@ -30,6 +32,17 @@ export interface ProberOptions {
   rejoin: (lease: LeaseRef) => void;
   onError: (error: unknown) => void;
 }
+
+/** A link that is to be asked, and what stood in Redis of its worker. */
+interface Due {
+  link: Link;
+  standing: Exclude<Standing, 'moved'>;
+}
+
+/** Workers a script call. */
+const PAGE = 200;
+/** A beat that is later than that, as a part of its interval, is missed. */
+const LATE_BEAT = 1.5;
 
 /** What this replica knows of its own workers by asking them. */
 export class Prober {
@@ -53,48 +66,52 @@ export class Prober {
     let next = 0;
     const lane = async () => {
       await clock.sleep(random() * spreadMs);
-      for (let link = due[next++]; link; link = due[next++]) await this.probe(link);
+      for (let one = due[next++]; one; one = due[next++]) await this.probe(one.link, one.standing);
     };
     await Promise.all(Array.from({ length: Math.min(concurrency, due.length) }, lane));
     return due.length;
   }
 
-  async #due(all: Link[]): Promise<Link[]> {
-    const { store, clock, intervalMs, running } = this.#options;
-    const now = clock.monotonic();
-    const due: Link[] = [];
-    for (const [pool, links] of byPool(all)) {
-      const quiet = (link: Link) => now - link.heardAt >= (link.openCalls > 0 ? 2 : 1) * intervalMs;
-      const records = await store.readWorkers(
-        pool,
-        links.map(({ ref }) => ref.id),
+  async #due(all: Link[]): Promise<Due[]> {
+    const { store, running } = this.#options;
+    const due: Due[] = [];
+    for (const page of pages(all)) {
+      const standings = await store.workers.standing(
+        page.pool,
+        page.links.map(({ ref }) => ref),
       );
-      for (const [i, link] of links.entries()) {
-        const record = records[i];
-        if (!record || record.boot !== link.ref.boot || record.link !== link.ref.link) {
+      for (const [i, link] of page.links.entries()) {
+        const standing = standings[i] ?? 'moved';
+        if (standing === 'moved') {
           this.#options.links.release(link.ref);
           continue;
         }
-        const unsettled =
-          record.state === 'suspect' ||
-          record.blocked ||
-          record.held.some(({ quarantined }) => quarantined) ||
-          running.ofWorker(pool, record.id).some(restless);
-        if (quiet(link) || unsettled) due.push(link);
+        const unsettled = standing === 'unsettled' || running.ofWorker(page.pool, link.ref.id).some(restless);
+        if (unsettled || this.#quiet(link)) due.push({ link, standing: unsettled ? 'unsettled' : standing });
       }
     }
     return due;
   }
 
-  /** Asks one worker and tells Redis what that means. One question to a worker at a time. Never rejects. */
-  async probe(link: Link): Promise<void> {
+  /** A call that is open is a word of the worker to come; an attached one speaks by its beats. */
+  #quiet(link: Link): boolean {
+    const { clock, intervalMs, beatMs } = this.#options;
+    const allowed = link.contract === 'ATTACHED' ? Math.max(intervalMs, LATE_BEAT * beatMs) : intervalMs;
+    return clock.monotonic() - link.heardAt >= (link.openCalls > 0 ? 2 : 1) * allowed;
+  }
+
+  /**
+   * Asks one worker and tells Redis what that means. One question to a worker at a time. `standing`: as it was a moment ago; of a worker that
+   * holds nothing, and about which nothing is to be cleared up, an answer says no more than that it lives. Never rejects.
+   */
+  async probe(link: Link, standing: Due['standing'] = 'unsettled'): Promise<void> {
     if (this.#probing.has(link)) return;
     this.#probing.add(link);
     try {
-      const [held = []] = await this.#options.store.readHeld(link.ref.pool, [link.ref.id]);
+      const [held = []] = standing === 'idle' ? [] : await this.#options.store.readHeld(link.ref.pool, [link.ref.id]);
       const asked = this.#silentAttempts(link);
       const answer = await this.#ask(link);
-      if (answer) await this.#tell(link, answer, held, asked);
+      if (answer) await this.#tell(link, answer, standing, this.#verdicts(link, answer, held, asked));
     } catch (error) {
       this.#options.onError(error);
     } finally {
@@ -134,7 +151,7 @@ export class Prober {
     }
   }
 
-  async #tell(link: Link, answer: ProbeAnswer, held: HeldLease[], asked: Set<string>): Promise<void> {
+  async #tell(link: Link, answer: ProbeAnswer, standing: Due['standing'], leases: ProbedLease[]): Promise<void> {
     const { store, matching, links } = this.#options;
     const { ref } = link;
     const other = otherThan(ref, answer);
@@ -142,7 +159,8 @@ export class Prober {
       await matching.call(ref.pool, () => store.workers.bury(ref, 0, other));
       return links.drop(ref);
     }
-    const leases = answer.tellsIdle ? this.#verdicts(link, answer, held, asked) : [];
+    // That it lives is passed on with the next beat, in one call for many.
+    if (standing !== 'unsettled' && !answer.busy && leases.length === 0) return;
     const status = await matching.call(ref.pool, () => store.workers.probed(ref, 0, answer.busy, leases));
     if (status === 'stale') links.release(ref);
     else
@@ -152,6 +170,7 @@ export class Prober {
 
   /** What the answer means for the leases that were held before it was asked for; younger ones it could not know. */
   #verdicts(link: Link, answer: ProbeAnswer, held: HeldLease[], asked: Set<string>): ProbedLease[] {
+    if (!answer.tellsIdle) return [];
     const has = new Set((answer.held ?? []).map(({ jobId, fence }) => `${jobId} ${fence}`));
     const verdicts: ProbedLease[] = [];
     for (const { jobId, fence, quarantined } of held) {
@@ -189,14 +208,21 @@ export class Prober {
   }
 }
 
-function byPool(links: Link[]): Map<string, Link[]> {
-  const pools = new Map<string, Link[]>();
+/** Those of one pool together, not too many for one script. */
+function pages(links: Link[]): { pool: string; links: Link[] }[] {
+  const open = new Map<string, { pool: string; links: Link[] }>();
+  const all: { pool: string; links: Link[] }[] = [];
   for (const link of links) {
-    const there = pools.get(link.ref.pool);
-    if (there) there.push(link);
-    else pools.set(link.ref.pool, [link]);
+    const { pool } = link.ref;
+    let page = open.get(pool);
+    if (!page || page.links.length >= PAGE) {
+      page = { pool, links: [] };
+      open.set(pool, page);
+      all.push(page);
+    }
+    page.links.push(link);
   }
-  return pools;
+  return all;
 }
 
 function restless({ phase }: Attempt): boolean {

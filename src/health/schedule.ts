@@ -41,6 +41,8 @@ const KEPT = 100;
 const CHECKS_AT_ONCE = 100;
 /** Every third sweep that this replica is given looks for lost orphans too. */
 const SEARCH_SWEEPS = 3;
+/** So many replicas may die or stand still with the same check: it is harmless to repeat, and whom it is about waits for it. */
+const STALLED_MAX = 10;
 const STOP_MS = 3_000;
 /** BullMQ storms against a full Redis: it stands still for so long at a time. */
 const FULL_PAUSE_MS = 5_000;
@@ -70,6 +72,7 @@ export class HealthSchedule implements CheckQueue {
       concurrency,
       lockDuration: 10_000,
       stalledInterval: 5_000,
+      maxStalledCount: STALLED_MAX,
       removeOnComplete: { count: KEPT },
       removeOnFail: { count: KEPT },
     });

@@ -120,6 +120,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     checks,
     judgement,
     intervalMs: config.HEALTH_INTERVAL_MS,
+    beatMs: config.BEAT_MS,
     timeoutMs: config.PING_TIMEOUT_MS,
     misses: config.PING_MISSES,
     concurrency: config.PROBE_CONCURRENCY,

@@ -1226,6 +1226,29 @@ end
 local more = match()
 return done(reply, more)`].join('\n'),
   },
+  standing: {
+    args: [],
+    each: ['worker', 'boot', 'link'],
+    denyOom: false,
+    readOnly: true,
+    source: [base, workers, String.raw`local function items() local i, n = 0, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
+local reply = {}
+for worker, boot, link in items() do
+  local v = call('HMGET', worker_key(worker), 'state', 'boot', 'home', 'link', 'blocked', 'misses')
+  local standing = 'idle'
+  if v[2] ~= boot or v[3] ~= HOME or v[4] ~= link then
+    standing = 'moved'
+  else
+    for _, fence_ in ipairs(call('HVALS', held_key(worker))) do
+      if standing == 'idle' then standing = 'holds' end
+      if string.sub(fence_, 1, 1) == '!' then standing = 'unsettled' end
+    end
+    if v[1] == 'suspect' or v[5] == '1' or (v[6] or '0') ~= '0' then standing = 'unsettled' end
+  end
+  reply[#reply + 1] = standing
+end
+return reply`].join('\n'),
+  },
   submit: {
     args: ['max_waiting', 'family'],
     each: ['id', 'digest', 'kind', 'method', 'priority', 'start', 'run', 'keep', 'queue', 'total', 'retry', 'fatal', 'waiter', 'payload', 'metadata'],

@@ -44,6 +44,9 @@ export interface ProbedLease {
   fence: string;
 }
 
+/** What stands in Redis of a worker whose link the caller has (`lua/standing.lua`). */
+export type Standing = 'moved' | 'idle' | 'holds' | 'unsettled';
+
 export interface Orphan extends WorkerRef {
   home: string;
   /** ms since its last own sign of life. */
@@ -124,6 +127,12 @@ export class WorkerScripts {
     const each = leases.map(({ what, jobId, fence }) => ({ what, job: jobId, fence }));
     failpoint('probed-before');
     return this.#matched(ref.pool, await this.#run.run('probed', ref.pool, args, each), (own) => text(items(own)[0]) as 'ok' | 'stale');
+  }
+
+  /** In the order asked for. One call: it is for pages, not for a whole fleet. */
+  async standing(pool: string, workers: readonly WorkerRef[]): Promise<Standing[]> {
+    const each = workers.map(({ id, boot, link }) => ({ worker: id, boot, link }));
+    return items(await this.#run.run('standing', pool, {}, each)).map((reply) => text(reply) as Standing);
   }
 
   async suspect(ref: WorkerRef, misses: number, reason: string): Promise<Matched<'missed' | 'suspect' | 'stale'>> {

@@ -69,7 +69,7 @@ test('what DIAL_ALLOW names is dialed, at its ports only', async () => {
   const worker = await runnerWorker(free.target, 'elsewhere', 'w');
   const port = Number(worker.address.split(':')[1]);
   const { api } = await secured({ DIAL_ALLOW: `127.0.0.1/32:${port}` });
-  expect(await register(api, { id: 'w', pool: 'named', port, boot: 'b' })).toMatchObject({ success: true });
+  expect(await register(api, { id: 'w', pool: 'named', port, boot: worker.boot })).toMatchObject({ success: true });
   expect((await getWorker(api, 'named', 'w')).state).toBe(WorkerState.WORKER_STATE_FREE);
   const other = await refusal(register(api, { id: 'w2', pool: 'named', port: port + 1 }));
   expect([other.codeName, other.reason]).toEqual(['PERMISSION_DENIED', 'ADDRESS_REFUSED']);
@@ -80,7 +80,7 @@ test('an insecure replica takes loopback workers, mapped ones too, and no other 
   const { api, target } = await startReplica(redis.url);
   const worker = await runnerWorker(target, 'first', 'w');
   const port = Number(worker.address.split(':')[1]);
-  expect(await register(api, { id: 'w', pool: 'mapped', port, ip: '::ffff:127.0.0.1' })).toMatchObject({ success: true });
+  expect(await register(api, { id: 'w', pool: 'mapped', port, ip: '::ffff:127.0.0.1', boot: worker.boot })).toMatchObject({ success: true });
   for (const ip of ['169.254.169.254', '224.0.0.1', '0.0.0.0', 'fe80::1', '::ffff:169.254.169.254']) {
     expect((await refusal(register(api, { id: 'w2', pool: 'p', port, ip }))).reason, ip).toBe('ADDRESS_REFUSED');
   }
@@ -90,6 +90,6 @@ test('a worker that names no address is dialed where its call came from', async 
   const { api, target } = await startReplica(redis.url);
   const worker = await runnerWorker(target, 'second', 'w');
   const port = Number(worker.address.split(':')[1]);
-  await register(api, { id: 'w', pool: 'unnamed', port, ip: '' });
+  await register(api, { id: 'w', pool: 'unnamed', port, ip: '', boot: worker.boot });
   expect((await getWorker(api, 'unnamed', 'w')).address).toBe(`127.0.0.1:${port}`);
 });
