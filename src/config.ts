@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseFailpoint } from './domain/failpoints.js';
+import { parseSentinelUrl } from './domain/redis-url.js';
 
 /**
  * Every limit, timeout and address, in one schema. Read from `MUSTER_<NAME>`; printed by `muster config`.
@@ -30,7 +31,10 @@ const list = (about: string) =>
     .describe(about);
 
 export const fields = {
-  REDIS_URL: text('redis://127.0.0.1:6379', 'Where the truth is: redis:// or rediss://'),
+  REDIS_URL: text(
+    'redis://127.0.0.1:6379',
+    'Where the truth is: redis:// or rediss://; redis+sentinel://host:port,host:port/master[/db] by Sentinels',
+  ),
   REDIS_TIMEOUT_MS: ms(800, 'A call to Redis without an answer by then has an unknown outcome'),
   DURABILITY: z
     .enum(['fast', 'durable'])
@@ -143,6 +147,7 @@ export function readConfig(env: Record<string, string | undefined>, flags: Parti
   }
   if (config.TIME_SCALE !== 1 && !config.INSECURE) throw new ConfigError('MUSTER_TIME_SCALE is for tests: it needs MUSTER_INSECURE=true');
   if (config.FAILPOINT !== '') checkFailpoint(config);
+  checkRedisUrl(config);
   return scaled(config);
 }
 
@@ -152,6 +157,14 @@ function checkFailpoint({ FAILPOINT, INSECURE }: Config): void {
     parseFailpoint(FAILPOINT);
   } catch (error) {
     throw new ConfigError(`MUSTER_FAILPOINT: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function checkRedisUrl({ REDIS_URL }: Config): void {
+  try {
+    parseSentinelUrl(REDIS_URL);
+  } catch (error) {
+    throw new ConfigError(`MUSTER_REDIS_URL: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

@@ -3,9 +3,11 @@ import type { Clock } from '../domain/clock.js';
 import { redisFull, saysFull, toError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import type { CheckQueue, CheckTarget } from '../fleet/ports.js';
+import { redisAddress } from '../store/redis.js';
 import { runChecks } from './checks.js';
 
 export interface HealthScheduleOptions {
+  /** As `ConnectOptions.url`. */
   redisUrl: string;
   /** Keys of BullMQ stand under it. */
   prefix: string;
@@ -62,8 +64,11 @@ export class HealthSchedule implements CheckQueue {
 
   constructor(options: HealthScheduleOptions) {
     this.#options = options;
-    const { redisUrl: url, prefix, concurrency } = options;
-    const common = { prefix, connection: { url, enableOfflineQueue: false, retryStrategy: (times: number) => Math.min(50 * times, 500) } };
+    const { redisUrl, prefix, concurrency } = options;
+    const common = {
+      prefix,
+      connection: { ...redisAddress(redisUrl), enableOfflineQueue: false, retryStrategy: (times: number) => Math.min(50 * times, 500) },
+    };
     this.#queue = new Queue(QUEUE, { ...common, defaultJobOptions: { removeOnComplete: KEPT, removeOnFail: KEPT } });
     this.#worker = new Worker(QUEUE, (job, token) => this.#work(job, token), {
       prefix,

@@ -22,6 +22,8 @@ export interface EmbeddedRedisOptions {
   appendfsync?: 'everysec' | 'always';
   /** As Redis writes it: `64mb`. */
   maxmemory?: string;
+  /** A configuration file, read before all else; the server may write to it. */
+  configFile?: string;
   /** More arguments of the server: `['--loglevel', 'debug']`. */
   extraArgs?: string[];
   /** More of its environment. */
@@ -206,8 +208,20 @@ class Server implements EmbeddedRedis {
   }
 
   private args(): string[] {
-    const { appendonly, appendfsync, maxmemory, extraArgs } = this.options;
-    const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--protected-mode', 'yes', '--dir', this.dir, '--save', ''];
+    const { appendonly, appendfsync, maxmemory, configFile, extraArgs } = this.options;
+    const args = [
+      ...(configFile === undefined ? [] : [configFile]),
+      '--port',
+      String(this.port),
+      '--bind',
+      '127.0.0.1',
+      '--protected-mode',
+      'yes',
+      '--dir',
+      this.dir,
+      '--save',
+      '',
+    ];
     args.push('--daemonize', 'no', '--maxmemory-policy', 'noeviction', '--appendonly', appendonly === true ? 'yes' : 'no');
     if (appendfsync !== undefined) args.push('--appendfsync', appendfsync);
     if (maxmemory !== undefined) args.push('--maxmemory', maxmemory);

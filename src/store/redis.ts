@@ -1,6 +1,8 @@
 import { Redis, type RedisOptions } from 'ioredis';
+import { parseSentinelUrl } from '../domain/redis-url.js';
 
 export interface ConnectOptions {
+  /** Of one Redis, or of Sentinels that know it (see domain/redis-url.ts). */
   url: string;
   /** A command without an answer by then has an unknown outcome. */
   timeoutMs: number;
@@ -27,13 +29,39 @@ function options({ timeoutMs }: ConnectOptions): RedisOptions {
     socketTimeout: timeoutMs * DEAD_AFTER_TIMEOUTS,
     keepAlive: 10_000,
     noDelay: true,
-    retryStrategy: (attempt) => Math.min(RECONNECT_MS.first * attempt, RECONNECT_MS.most),
+    retryStrategy: reconnectMs,
   };
+}
+
+/**
+ * Where a connection goes to. Through Sentinels it is asked for at each connect who is the master. A master that was demoted breaks its
+ * connections; who came to it before the Sentinels named the new one sees that it takes no writes, and connects again.
+ */
+export function redisAddress(url: string): RedisOptions & { url?: string } {
+  const target = parseSentinelUrl(url);
+  if (target === undefined) return { url };
+  const { sentinels, name, db, username, password, tls } = target;
+  return {
+    ...{ sentinels, name, db, username, password },
+    ...(tls ? { tls: {}, enableTLSForSentinelMode: true } : {}),
+    sentinelRetryStrategy: reconnectMs,
+    reconnectOnError: ({ message }) => message.startsWith('READONLY'),
+  };
+}
+
+function reconnectMs(attempt: number): number {
+  return Math.min(RECONNECT_MS.first * attempt, RECONNECT_MS.most);
+}
+
+function open(connect: ConnectOptions, more: RedisOptions = {}): Redis {
+  const { url, ...address } = redisAddress(connect.url);
+  const all = { ...options(connect), ...address, ...more };
+  return url === undefined ? new Redis({ sentinelCommandTimeout: connect.timeoutMs, ...all }) : new Redis(url, all);
 }
 
 /** For scripts and reads. */
 export function commandConnection(connect: ConnectOptions): Redis {
-  const redis = new Redis(connect.url, options(connect));
+  const redis = open(connect);
   redis.on('error', connect.onError);
   return redis;
 }
@@ -41,7 +69,7 @@ export function commandConnection(connect: ConnectOptions): Redis {
 /** For hints alone: a subscribed connection takes no other commands. It subscribes again by itself after a loss. */
 export function subscriberConnection(connect: ConnectOptions): Redis {
   // An idle subscriber hears nothing for long, rightly; the inbox pings it instead.
-  const redis = new Redis(connect.url, { ...options(connect), socketTimeout: undefined, autoResubscribe: true });
+  const redis = open(connect, { socketTimeout: undefined, autoResubscribe: true });
   redis.on('error', connect.onError);
   return redis;
 }

@@ -17,6 +17,7 @@ test.each([
   ['MUSTER_BATCH_MAX', '100000', /MUSTER_BATCH_MAX: /],
   ['MUSTER_LOG_LEVEL', 'loud', /MUSTER_LOG_LEVEL: /],
   ['MUSTER_INSECURE', 'perhaps', /MUSTER_INSECURE: /],
+  ['MUSTER_REDIS_URL', 'redis+sentinel://redis:26379', /MUSTER_REDIS_URL: not of the form/],
   ['MUSTER_LAESE_MS', '1', /MUSTER_LAESE_MS: no such setting; `muster config` lists them/],
 ])('%s=%s is refused, and the message names it', (name, value, message) => {
   expect(() => readConfig({ [name]: value })).toThrow(message);
