@@ -82,6 +82,8 @@ export interface Manner {
   message?(bytes: Buffer): Delivery | undefined;
   /** The worker's own status, not OK, and neither RESOURCE_EXHAUSTED nor UNIMPLEMENTED. */
   status?(code: number, details: string): Delivery | undefined;
+  /** The end of its call is all that it will ever say of a run that we aborted. */
+  endsWithCall?: true;
 }
 
 export const MAX_DETAILS_BYTES = 4_096;
@@ -107,13 +109,18 @@ const OUR_LIMIT = /^Attempted to send message/;
 export function readCall(reading: CallReading, manner: Manner = {}): Delivery {
   const { answer, aborted } = reading;
   if (answer.code === Code.OK) return readMessage(reading, manner);
-  if (aborted && answer.code === Code.CANCELLED) return { kind: 'aborted' };
+  if (aborted && answer.code === Code.CANCELLED) return { kind: 'aborted', stopped: stopped(answer, manner) };
   if (OUR_LIMIT.test(answer.details)) return failed(answer.code, 'payload_too_large', answer.details, false);
-  if (answer.reach !== 'sent') return aborted ? { kind: 'aborted' } : released(`unreachable: ${answer.details}`);
+  if (answer.reach !== 'sent') return aborted ? { kind: 'aborted', stopped: true } : released(`unreachable: ${answer.details}`);
   if (answer.code === Code.RESOURCE_EXHAUSTED && TOO_LARGE.test(answer.details)) return tooLarge(answer);
   if (answer.refusedStream) return released(`stream refused: ${answer.details}`);
   if (!answer.spoke) return lost(answer);
   return readStatus(reading, manner);
+}
+
+/** A call that we ended ourselves says nothing of the run, unless it was never sent. */
+function stopped({ reach, spoke }: Answer, { endsWithCall }: Manner): boolean {
+  return endsWithCall === true || reach !== 'sent' || spoke;
 }
 
 function readStatus({ answer, work }: CallReading, manner: Manner): Delivery {

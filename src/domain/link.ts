@@ -18,10 +18,10 @@ export interface ProbeAnswer {
   /** It takes no job now. Always false for METHOD workers that serve no health protocol. */
   busy: boolean;
   /**
-   * What it holds, for contracts that can tell (RUNNER). Undefined: it cannot; then FREE (LEGACY) means that it runs nothing,
+   * What it holds, for contracts that can tell (RUNNER). `done`: that is a result which nobody came for, and runs no more. Undefined: it cannot; then FREE (LEGACY) means that it runs nothing,
    * and a METHOD answer says nothing about leases at all.
    */
-  held: { jobId: string; fence: string }[] | undefined;
+  held: { jobId: string; fence: string; done: boolean }[] | undefined;
   /** May the absence of a lease in this answer be read as "it does not run that"? false for METHOD, and for a LEGACY worker that is busy. */
   tellsIdle: boolean;
 }
@@ -52,8 +52,8 @@ export type Delivery =
   | { kind: 'accepted' }
   /** It never began: back to the queue, no attempt spent. `blocked`: the worker said that it is busy. */
   | { kind: 'released'; reason: string; blocked: boolean }
-  /** We aborted it, and the call is over. */
-  | { kind: 'aborted' }
+  /** We aborted it, and the call is over. `stopped`: and with it the run, as its worker said or as its contract has it; else it may go on. */
+  | { kind: 'aborted'; stopped: boolean }
   /** The call broke after it was sent: it may run, may have ended, may be lost. Ask the worker. */
   | { kind: 'unknown'; outcome: Outcome };
 

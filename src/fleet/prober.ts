@@ -171,10 +171,13 @@ export class Prober {
   /** What the answer means for the leases that were held before it was asked for; younger ones it could not know. */
   #verdicts(link: Link, answer: ProbeAnswer, held: HeldLease[], asked: Set<string>): ProbedLease[] {
     if (!answer.tellsIdle) return [];
-    const has = new Set((answer.held ?? []).map(({ jobId, fence }) => `${jobId} ${fence}`));
+    const names = (leases: { jobId: string; fence: string }[] = []) => new Set(leases.map(({ jobId, fence }) => `${jobId} ${fence}`));
+    const has = names(answer.held);
+    // Nobody comes for the result of a lease that was taken away: it keeps no slot.
+    const runs = names(answer.held?.filter(({ done }) => !done));
     const verdicts: ProbedLease[] = [];
     for (const { jobId, fence, quarantined } of held) {
-      if (has.has(`${jobId} ${fence}`) || link.isOpen(jobId, fence)) continue;
+      if ((quarantined ? runs : has).has(`${jobId} ${fence}`) || link.isOpen(jobId, fence)) continue;
       if (quarantined) verdicts.push({ what: 'idle', jobId, fence });
       else if (asked.has(`${jobId} ${fence}`) && this.#stillSilent(link, jobId, fence)) verdicts.push({ what: 'lost', jobId, fence });
     }

@@ -97,8 +97,8 @@ export class Dispatcher {
       case 'result':
         return finisher.settle(attempt, delivery.outcome);
       case 'aborted':
-        // A LEGACY worker hears nothing of it and may go on: its slot stays taken until it says that it is free.
-        if (this.#options.links.get(lease.pool, lease.worker)?.contract === 'LEGACY') return running.remove(attempt);
+        // A LEGACY worker hears nothing of it, and a RUNNER may not heed it: the slot stays taken until the worker says that it is free of it.
+        if (!delivery.stopped) return running.remove(attempt);
         return finisher.settle(attempt, ABORTED);
       case 'accepted':
         attempt.phase = 'accepted';

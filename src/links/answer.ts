@@ -23,7 +23,7 @@ export function readAnswer(reading: Reading): Delivery {
 function mannerOf(reading: Reading): Manner {
   switch (reading.contract) {
     case 'METHOD':
-      return {};
+      return { endsWithCall: true };
     case 'LEGACY':
       return {
         message: (bytes) => readLegacy(bytes, reading.maxResultBytes),

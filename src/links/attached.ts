@@ -27,7 +27,7 @@ export interface AttachedOptions {
 /** So many settlements wait for others, at the most. */
 const SETTLED_AT_ONCE = 32;
 
-type Held = { jobId: string; fence: string }[];
+type Held = { jobId: string; fence: string; done: boolean }[];
 
 const NOWHERE: Address = { ip: '', port: 0 };
 

@@ -28,7 +28,7 @@ export const runner: Speech = {
       workerId,
       boot,
       busy: status === RunnerStatus.RUNNER_STATUS_BUSY,
-      held: held.map(({ jobId, fence }) => ({ jobId, fence })),
+      held: held.map(({ jobId, fence, done }) => ({ jobId, fence, done })),
       tellsIdle: true,
     };
   },

@@ -88,7 +88,7 @@ describe('a LEGACY link', () => {
     link.assign(job);
     await until(() => began);
     await link.abort(job.jobId, job.fence);
-    expect(events.deliveries.map(({ delivery }) => delivery)).toEqual([{ kind: 'aborted' }]);
+    expect(events.deliveries.map(({ delivery }) => delivery)).toEqual([{ kind: 'aborted', stopped: false }]);
     await until(() => cancelled, { what: 'the worker to see the cancel' });
   });
 

@@ -123,11 +123,11 @@ describe('a METHOD link', () => {
     });
     link.assign(assignmentOf());
     await link.abort('j1', '1712345678901234');
-    expect(await events.delivery()).toEqual({ kind: 'aborted' });
+    expect(await events.delivery()).toEqual({ kind: 'aborted', stopped: true });
     expect(began).toBe(false);
     link.assign(assignmentOf({ jobId: 'j2' }));
     await until(() => began);
     await link.abort('j2', '1712345678901234');
-    expect(await events.delivery(2)).toEqual({ kind: 'aborted' });
+    expect(await events.delivery(2)).toEqual({ kind: 'aborted', stopped: true });
   });
 });

@@ -88,7 +88,7 @@ describe('a RUNNER link', () => {
       held: [{ jobId: 'j1', fence: '7', done: false, progress: Buffer.alloc(0) }],
     };
     const { link, events } = await start({ [PROBE]: (_call, done) => done(null, Buffer.from(ProbeResponse.encode(response).finish())) });
-    expect(await link.probe(2_000)).toEqual({ workerId: 'w', boot: 'b', busy: true, held: [{ jobId: 'j1', fence: '7' }], tellsIdle: true });
+    expect(await link.probe(2_000)).toEqual({ workerId: 'w', boot: 'b', busy: true, held: [{ jobId: 'j1', fence: '7', done: false }], tellsIdle: true });
     expect(events.heardCount).toBe(1);
   });
 
@@ -120,7 +120,7 @@ describe('a RUNNER link', () => {
     expect(abort).toEqual({ jobId: 'j1', fence: job.fence });
     expect(events.deliveries).toEqual([]);
     end?.();
-    expect(await events.delivery()).toEqual({ kind: 'aborted' });
+    expect(await events.delivery()).toEqual({ kind: 'aborted', stopped: true });
   });
 
   it('delivers the result of an aborted attempt that had ended already', async () => {
@@ -149,7 +149,7 @@ describe('a RUNNER link', () => {
     link.assign(job);
     await until(() => began);
     await link.abort(job.jobId, job.fence);
-    expect(await events.delivery()).toEqual({ kind: 'aborted' });
+    expect(await events.delivery()).toEqual({ kind: 'aborted', stopped: false });
     expect(link.isOpen(job.jobId, job.fence)).toBe(false);
   });
 

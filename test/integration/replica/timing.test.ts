@@ -9,7 +9,7 @@ import { runToEnd } from '../../../src/sdk/run.js';
 import { ownRedis, uniquePool } from '../../helpers/redis.js';
 import { until } from '../../helpers/until.js';
 import { endOf, getWorker, jobIn, type Running, startReplica, submit, text } from './support.js';
-import { legacyWorker, methodWorker, register, runnerWorker, SAY } from './workers.js';
+import { holdingWorker, legacyWorker, methodWorker, register, runnerWorker, SAY } from './workers.js';
 
 let replica: Running;
 let api: Api;
@@ -87,6 +87,22 @@ describe('an attempt over its run timeout is spent', () => {
     expect(endOf(await job)).toMatchObject({ state: 'JOB_STATE_FAILED', attempt: 1, reason: 'run_timeout' });
     expect(endOf(await runToEnd(api, { pool, work: kind('echo'), payload: text('next') }))).toMatchObject({ output: 'next' });
     expect(worker.notes.map(({ event }) => event)).toEqual(['start', 'end', 'start', 'end']);
+  });
+
+  test('on a RUNNER that heeds no abort: its slot stays taken, also when its call is ended, until it says that it runs it no more', async () => {
+    const pool = uniquePool();
+    const worker = await holdingWorker('w');
+    await register(api, { id: 'w', pool, port: worker.port });
+    const job = await runToEnd(api, { pool, id: 'j', work: kind('any'), runTimeout: ms(200), retry: { maxAttempts: 1 } });
+    expect(endOf(job)).toMatchObject({ state: 'JOB_STATE_FAILED', attempt: 1, reason: 'run_timeout' });
+    await submit(api, { pool, id: 'next', work: kind('any'), payload: text('next') });
+    await until(() => worker.cancelled.length > 0, { what: 'the call to be ended' });
+    const { probes } = worker;
+    await until(() => worker.probes > probes + 1, { what: 'probes' });
+    expect((await getWorker(api, pool, 'w')).held).toMatchObject([{ jobId: 'j', quarantined: true }]);
+    worker.runs = false;
+    const next = await jobIn(api, pool, 'next', JobState.JOB_STATE_SUCCEEDED);
+    expect({ handovers: next.handovers, jobs: worker.jobs }).toEqual({ handovers: 0, jobs: ['j', 'next'] });
   });
 
   test('on a LEGACY worker', async () => {

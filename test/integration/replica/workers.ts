@@ -192,6 +192,42 @@ export async function acceptingWorker(id: string): Promise<AcceptingWorker> {
   return Object.assign(worker, await serve([[RunnerServiceService, service]]));
 }
 
+export interface HoldingWorker extends Served {
+  /** What it was sent, in order. */
+  jobs: string[];
+  /** Calls that its replica has ended. */
+  cancelled: string[];
+  probes: number;
+  /** The first job runs on, whatever is said to it; afterwards its result waits to be fetched. */
+  runs: boolean;
+}
+
+/** A RUNNER that takes one job and heeds no abort of it; others it answers at once. It registers nowhere by itself. */
+export async function holdingWorker(id: string): Promise<HoldingWorker> {
+  const worker = { jobs: [] as string[], cancelled: [] as string[], probes: 0, runs: true };
+  let first: Assignment | undefined;
+  const service: RunnerServiceServer = {
+    execute: (call, callback) => {
+      const { assignment } = call.request;
+      if (!assignment) return callback({ code: status.INVALID_ARGUMENT });
+      const { jobId, fence, payload } = assignment;
+      worker.jobs.push(jobId);
+      first ??= assignment;
+      call.on('cancelled', () => worker.cancelled.push(jobId));
+      if (first.jobId !== jobId)
+        callback(null, { answer: { $case: 'result', value: { jobId, fence, outcome: { $case: 'output', value: payload } } } });
+    },
+    abort: (_call, callback) => callback(null, {}),
+    probe: (_call, callback) => {
+      worker.probes++;
+      const { jobId = '', fence = '' } = first ?? {};
+      const held = first ? [{ jobId, fence, done: !worker.runs, progress: Buffer.alloc(0) }] : [];
+      callback(null, { workerId: id, status: first && worker.runs ? RunnerStatus.RUNNER_STATUS_BUSY : RunnerStatus.RUNNER_STATUS_FREE, held });
+    },
+  };
+  return Object.assign(worker, await serve([[RunnerServiceService, service]]));
+}
+
 /** Puts a served worker on the roll. */
 export function register(api: Api, info: Partial<WorkerInfo> & { id: string; port: number }) {
   return api.register(WorkerInfo.fromPartial({ ip: '127.0.0.1', contract: Contract.CONTRACT_RUNNER, ...info }));
