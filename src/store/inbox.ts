@@ -43,7 +43,7 @@ export class Inbox {
       this.#lost = true;
     });
     this.#redis.on('ready', () => {
-      if (this.#lost) this.#back();
+      if (this.#lost) void this.#back();
     });
     await this.#redis.subscribe(keys.sweep);
     this.#running = this.#watch();
@@ -69,10 +69,24 @@ export class Inbox {
     this.#redis.disconnect();
   }
 
-  /** ioredis subscribes again on its own before `ready`; what was told in between is asked for by `mine`. */
-  #back(): void {
+  /** The connection is there again, without its subscriptions. What was told in between is asked for by `mine`. */
+  async #back(): Promise<void> {
     this.#lost = false;
-    this.#events.resubscribed(this.pools);
+    const { pools } = this;
+    try {
+      await this.#redis.subscribe(keys.sweep, ...pools.map((pool) => keys.home(pool, this.#home)));
+    } catch (error) {
+      this.#again(error);
+      return;
+    }
+    this.#events.resubscribed(pools);
+  }
+
+  /** Redis did not answer: another connection may find it better. */
+  #again(error: unknown): void {
+    if (this.#stop.signal.aborted) return;
+    this.#events.error(toError(error));
+    if (this.#redis.status === 'ready') this.#redis.disconnect(true);
   }
 
   /** An idle subscriber notices nothing when its peer is gone: ask it. */
@@ -83,9 +97,7 @@ export class Inbox {
       try {
         await this.#redis.ping();
       } catch (error) {
-        if (this.#stop.signal.aborted) return;
-        this.#events.error(toError(error));
-        if (this.#redis.status === 'ready') this.#redis.disconnect(true);
+        this.#again(error);
       }
     }
   }

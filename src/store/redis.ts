@@ -66,10 +66,13 @@ export function commandConnection(connect: ConnectOptions): Redis {
   return redis;
 }
 
-/** For hints alone: a subscribed connection takes no other commands. It subscribes again by itself after a loss. */
+/**
+ * For hints alone: a subscribed connection takes no other commands. After a loss whoever subscribed does so again: where ioredis does it, an
+ * answer that comes too late is a rejection that nobody handles, and the end of the process.
+ */
 export function subscriberConnection(connect: ConnectOptions): Redis {
   // An idle subscriber hears nothing for long, rightly; the inbox pings it instead.
-  const redis = open(connect, { socketTimeout: undefined, autoResubscribe: true });
+  const redis = open(connect, { socketTimeout: undefined, autoResubscribe: false });
   redis.on('error', connect.onError);
   return redis;
 }
