@@ -209,19 +209,8 @@ class Server implements EmbeddedRedis {
 
   private args(): string[] {
     const { appendonly, appendfsync, maxmemory, configFile, extraArgs } = this.options;
-    const args = [
-      ...(configFile === undefined ? [] : [configFile]),
-      '--port',
-      String(this.port),
-      '--bind',
-      '127.0.0.1',
-      '--protected-mode',
-      'yes',
-      '--dir',
-      this.dir,
-      '--save',
-      '',
-    ];
+    const args = configFile === undefined ? [] : [configFile];
+    args.push('--port', String(this.port), '--bind', '127.0.0.1', '--protected-mode', 'yes', '--dir', this.dir, '--save', '');
     args.push('--daemonize', 'no', '--maxmemory-policy', 'noeviction', '--appendonly', appendonly === true ? 'yes' : 'no');
     if (appendfsync !== undefined) args.push('--appendfsync', appendfsync);
     if (maxmemory !== undefined) args.push('--maxmemory', maxmemory);

@@ -88,7 +88,13 @@ describe('a RUNNER link', () => {
       held: [{ jobId: 'j1', fence: '7', done: false, progress: Buffer.alloc(0) }],
     };
     const { link, events } = await start({ [PROBE]: (_call, done) => done(null, Buffer.from(ProbeResponse.encode(response).finish())) });
-    expect(await link.probe(2_000)).toEqual({ workerId: 'w', boot: 'b', busy: true, held: [{ jobId: 'j1', fence: '7', done: false }], tellsIdle: true });
+    expect(await link.probe(2_000)).toEqual({
+      workerId: 'w',
+      boot: 'b',
+      busy: true,
+      held: [{ jobId: 'j1', fence: '7', done: false }],
+      tellsIdle: true,
+    });
     expect(events.heardCount).toBe(1);
   });
 

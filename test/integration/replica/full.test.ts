@@ -11,13 +11,14 @@ let replica: Running;
 beforeAll(async () => {
   const { url } = await ownRedis();
   redis = new Redis(url);
-  replica = await startReplica(url, { HOME_BEAT_MS: 200 });
+  replica = await startReplica(url, { HOME_BEAT_MS: 1_000 });
 });
 
 afterAll(() => redis.disconnect());
 
 test('a replica whose Redis is full stays on the list of replicas', async () => {
   const key = keys.replica(replica.id);
+  await until(() => redis.exists(key), { what: 'the replica to be on the list' });
   await redis.config('SET', 'maxmemory', '1');
   await expect(redis.set('x', 'y')).rejects.toThrow(/^OOM/);
   // Whoever sets it anew sets less.

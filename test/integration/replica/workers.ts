@@ -222,7 +222,12 @@ export async function holdingWorker(id: string): Promise<HoldingWorker> {
       worker.probes++;
       const { jobId = '', fence = '' } = first ?? {};
       const held = first ? [{ jobId, fence, done: !worker.runs, progress: Buffer.alloc(0) }] : [];
-      callback(null, { workerId: id, status: first && worker.runs ? RunnerStatus.RUNNER_STATUS_BUSY : RunnerStatus.RUNNER_STATUS_FREE, held });
+      callback(null, {
+        workerId: id,
+        boot: '',
+        status: first && worker.runs ? RunnerStatus.RUNNER_STATUS_BUSY : RunnerStatus.RUNNER_STATUS_FREE,
+        held,
+      });
     },
   };
   return Object.assign(worker, await serve([[RunnerServiceService, service]]));
