@@ -35,11 +35,23 @@ async function inspecting<T>(config: Config, use: (inspection: Inspection) => Pr
   }
 }
 
-/** Every broken invariant of one pool, or of all; undefined for a pool that is not there. Rejects with MusterError. */
-export function audit(config: Config, pool?: string): Promise<Finding[] | undefined> {
-  return inspecting(config, async (inspection) =>
-    pool === undefined || (await inspection.pools()).includes(pool) ? inspection.audit(pool) : undefined,
-  );
+export interface AuditScope {
+  /** This pool alone; absent: all. */
+  pool?: string;
+  /** Only what is under way: what has ended is not looked at. */
+  live?: boolean;
+}
+
+/** Every broken invariant; undefined for a pool that is not there. Rejects with MusterError. */
+export function audit(config: Config, { pool, live = false }: AuditScope): Promise<Finding[] | undefined> {
+  return inspecting(config, async (inspection) => {
+    const pools = await inspection.pools();
+    if (pool !== undefined && !pools.includes(pool)) return undefined;
+    if (!live) return inspection.audit(pool);
+    const findings: Finding[] = [];
+    for (const name of pool === undefined ? pools : [pool]) findings.push(...(await inspection.auditLive(name)));
+    return findings;
+  });
 }
 
 /** What is well and what is not. Rejects with MusterError. */

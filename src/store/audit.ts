@@ -16,6 +16,8 @@ export interface AuditOptions {
 
 /** Subjects that one script call looks at. */
 const PAGE = 200;
+/** So many entries of the indexes are looked at in one call, and are of one moment; more are looked at page by page. */
+const LIVE_MAX = 1_000;
 /** With a search through a long list for each of them. */
 const DEEP_PAGE = 10;
 /** Ids that one call reads out of a list, a set or the key space. */
@@ -54,6 +56,22 @@ export async function auditPools(options: AuditOptions, pool?: string): Promise<
   return [...audits.values()].flatMap((audit) => audit.findings);
 }
 
+/**
+ * The same for what is under way in one pool, and for these jobs: cheap, and of one moment in a pool that is not large. A live job that no
+ * index names is found only when it is asked for.
+ */
+export async function auditLive(options: AuditOptions, pool: string, jobs: readonly string[]): Promise<Finding[]> {
+  const audit = new PoolAudit(options, pool);
+  await audit.indexes();
+  for (const id of jobs) await audit.hash('job', id);
+  await audit.end();
+  if (audit.doubtful) {
+    await options.wait();
+    await audit.again();
+  }
+  return audit.findings;
+}
+
 async function* hashes(redis: Redis, match: string): AsyncGenerator<string> {
   let cursor = '0';
   do {
@@ -89,11 +107,7 @@ class PoolAudit {
 
   /** What the indexes name. Their members may have no hash, and then nothing else would lead to them. */
   async indexes(): Promise<void> {
-    for await (const id of this.#list(keys.free(this.#pool))) await this.#ask({ what: 'worker', id });
-    for await (const id of this.#members(keys.workers(this.#pool))) await this.#ask({ what: 'worker', id });
-    for (const index of [keys.leases(this.#pool), keys.later(this.#pool)]) {
-      for await (const id of this.#members(index)) if (!id.startsWith('!')) await this.#ask({ what: 'job', id });
-    }
+    await this.#ask({ what: 'live', id: String(LIVE_MAX) });
   }
 
   async unlisted(): Promise<void> {
@@ -113,11 +127,10 @@ class PoolAudit {
     await this.#resolve();
   }
 
-  /** The second look at what was doubtful at the first. */
+  /** The second look at what was doubtful at the first: it is the pool alone. */
   async again(): Promise<void> {
-    for (const { invariant, subject, mark, since } of this.#doubts.splice(0)) {
-      const asked: Subject = invariant === 'I9' ? { what: 'pool', id: '' } : { what: 'worker', id: subject.slice('worker '.length) };
-      const { doubts } = await this.#script.look(this.#pool, [asked], false);
+    const { doubts } = await this.#script.look(this.#pool, [{ what: 'pool', id: '' }], false);
+    for (const { subject, mark, since } of this.#doubts.splice(0)) {
       const still = doubts.find((doubt) => doubt.subject === subject && doubt.mark === mark && doubt.since > since);
       if (still) this.#add(still);
     }
@@ -136,9 +149,19 @@ class PoolAudit {
   async #look(): Promise<void> {
     const { findings, unsure, doubts } = await this.#script.look(this.#pool, this.#page.splice(0), false);
     for (const finding of findings) this.#add(finding);
-    for (const one of unsure) this.#unsure[one.what].set(one.id, one);
-    for (const doubt of doubts) if (this.#doubts.length < PAGE) this.#doubts.push(doubt);
+    for (const one of unsure) if (one.what !== 'live') this.#unsure[one.what].set(one.id, one);
+    this.#doubts.push(...doubts);
+    if (unsure.some(({ what }) => what === 'live')) await this.#pages();
     if (this.#unsure.worker.size + this.#unsure.job.size > UNSURE_MAX) await this.#resolve();
+  }
+
+  /** The same as `live`, for indexes that are too long for one call. */
+  async #pages(): Promise<void> {
+    for await (const id of this.#list(keys.free(this.#pool))) await this.#ask({ what: 'worker', id });
+    for await (const id of this.#members(keys.workers(this.#pool))) await this.#ask({ what: 'worker', id });
+    for (const index of [keys.leases(this.#pool), keys.later(this.#pool)]) {
+      for await (const id of this.#members(index)) if (!id.startsWith('!')) await this.#ask({ what: 'job', id });
+    }
   }
 
   /** Reads the long lists through. Who stands there as often as it should is well; the few others are searched for, each in one moment. */

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { Clock } from '../domain/clock.js';
 import { toError, unavailable } from '../domain/errors.js';
-import { auditPools, type Finding } from './audit.js';
+import { type AuditOptions, auditLive, auditPools, type Finding } from './audit.js';
 import { keys } from './keys.js';
 import { type ConnectOptions, commandConnection, connectOrWait } from './redis.js';
 import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
@@ -56,9 +56,17 @@ export class Inspection {
 
   /** Every broken invariant of one pool, or of all. Rejects with MusterError. */
   audit(pool?: string): Promise<Finding[]> {
+    return this.#read(auditPools(this.#auditing, pool), 'the audit');
+  }
+
+  /** Of what is under way in one pool, and of these jobs: cheap enough to be asked all the time. Rejects with MusterError. */
+  auditLive(pool: string, jobs: readonly string[] = []): Promise<Finding[]> {
+    return this.#read(auditLive(this.#auditing, pool, jobs), 'the audit');
+  }
+
+  get #auditing(): AuditOptions {
     const { clock, lookAgainMs = LOOK_AGAIN_MS } = this.#options;
-    const options = { redis: this.#redis, script: this.#script, wait: () => clock.sleep(lookAgainMs) };
-    return this.#read(auditPools(options, pool), 'the audit');
+    return { redis: this.#redis, script: this.#script, wait: () => clock.sleep(lookAgainMs) };
   }
 
   async #read<T>(reading: Promise<T>, what: string): Promise<T> {

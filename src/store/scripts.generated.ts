@@ -352,9 +352,13 @@ local function write_state(w)
   w.written = w.state .. listed
   call('HSET', worker_key(w.id), 'state', w.state, 'listed', listed)
 end
-local function set_slots(w, slots)
-  if w.state and slots < w.slots then call('HSET', worker_key(w.id), 'lowered', int(US)) end
-  w.slots = slots
+local function newest_held(w)
+  local newest = 0
+  for _, f in ipairs(call('HVALS', held_key(w.id))) do newest = math.max(newest, tonumber((string.gsub(f, '!', ''))) or 0) end
+  return newest
+end
+local function may_exceed(w)
+  if call('HLEN', held_key(w.id)) > w.slots then call('HSET', worker_key(w.id), 'lowered', int(newest_held(w))) end
 end
 local function active(w) return w.state == 'free' or w.state == 'busy' end
 local function unlist(w)
@@ -529,6 +533,7 @@ for name, finished in pairs(says) do
     call('HSETNX', held_key(id), job, '!' .. f)
   end
 end
+may_exceed(w)
 w.state = (w.drained or w.leaving) and 'draining' or 'busy'
 write_state(w)
 settle_or_leave(w)
@@ -609,11 +614,8 @@ local function audit_worker(id, deep)
   local previous = call('HGET', worker_key(id), 'previous')
   holds(not w.boot or previous ~= w.boot, 'I8', subject, 'its boot ' .. (w.boot or '') .. ' is the one before it too')
   if held > w.slots then
-    local newest = 0
-    for _, f in ipairs(call('HVALS', held_key(id))) do newest = math.max(newest, tonumber(f) or 0) end
-    local lowered = call('HGET', worker_key(id), 'lowered') or ''
-    doubts[#doubts + 1] = { 'I1', subject, table.concat({ w.boot or '', w.link or '', w.slots, lowered }, ' '), int(newest),
-      'was given more while it held ' .. held .. ' of ' .. w.slots .. ' slots' }
+    holds(newest_held(w) <= tonumber(call('HGET', worker_key(id), 'lowered') or 0), 'I1', subject,
+      'was given more while it held ' .. held .. ' of ' .. w.slots .. ' slots')
   end
 end
 local function audit_held(worker, job)
@@ -731,14 +733,45 @@ local function audit_pool()
     doubts[#doubts + 1] = { 'I9', 'job ' .. job, 'idle ' .. worker, ticked, 'waits while worker ' .. worker .. ' is free' }
   end
 end
-local LOOKS = { worker = audit_worker, job = audit_job, pool = audit_pool, held = audit_held }
-for what, id, other, deep in items() do
-  local well, failed = pcall(LOOKS[what], id, what == 'held' and other or deep)
-  if not well then
-    finding('I5', what == 'pool' and 'pool' or (what == 'job' and 'job ' or 'worker ') .. id,
-      'cannot be read, by no script: ' .. (type(failed) == 'table' and failed.err or tostring(failed)))
+local function look(audit, subject, ...)
+  local well, failed = pcall(audit, ...)
+  if not well then finding('I5', subject, 'cannot be read, by no script: ' .. (type(failed) == 'table' and failed.err or tostring(failed))) end
+end
+local LOOKS = {
+  worker = function(id, _, deep) look(audit_worker, 'worker ' .. id, id, deep) end,
+  held = function(id, job) look(audit_held, 'worker ' .. id, id, job) end,
+  job = function(id, _, deep) look(audit_job, 'job ' .. id, id, deep) end,
+  pool = function() look(audit_pool, 'pool') end,
+}
+function LOOKS.live(most)
+  local workers, jobs = {}, {}
+  local sorted = { [P .. 'workers'] = workers, [P .. 'dead'] = workers, [LEASES] = jobs, [LATER] = jobs }
+  local lists = { [FREE] = workers }
+  for p = 0, 3 do lists[waiting_key(p)] = jobs end
+  local size = 0
+  for key in pairs(sorted) do size = size + call('ZCARD', key) end
+  for key in pairs(lists) do size = size + call('LLEN', key) end
+  if size > tonumber(most) then
+    unsure[#unsure + 1] = { 'live', '', 1 }
+    return
+  end
+  for key, ids in pairs(sorted) do
+    for _, id in ipairs(call('ZRANGE', key, 0, -1)) do ids[id] = true end
+  end
+  for key, ids in pairs(lists) do
+    for _, id in ipairs(call('LRANGE', key, 0, -1)) do ids[id] = true end
+  end
+  for id in pairs(workers) do
+    LOOKS.worker(id, '', '1')
+    look(function()
+      for _, job in ipairs(call('HKEYS', held_key(id))) do LOOKS.held(id, job) end
+    end, 'worker ' .. id)
+  end
+  for id in pairs(jobs) do
+    if string.sub(id, 1, 1) ~= '!' then LOOKS.job(id, '', '1') end
   end
 end
+for what, id, other, deep in items() do LOOKS[what](id, other, deep) end
 return { findings, unsure, doubts }`].join('\n'),
   },
   beat: {
@@ -1131,7 +1164,8 @@ call('HSET', ADDRESSES, address, id)
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
 if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
-set_slots(w, tonumber(slots))
+w.slots = tonumber(slots)
+may_exceed(w)
 w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract, address
 w.blocked, w.leaving = false, false
 call('HSET', META, 'family', family)
@@ -1188,7 +1222,8 @@ return done(reply, more)`].join('\n'),
     source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, slots = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
-set_slots(w, tonumber(slots))
+w.slots = tonumber(slots)
+may_exceed(w)
 call('HSET', worker_key(worker), 'slots', slots)
 settle(w)
 local more = match()

@@ -6,6 +6,7 @@ import { until } from '../helpers/until.js';
 import { type Fault, NotFired } from './arena.js';
 import { type Fleet, LEGACY_POOL, POOL } from './fleet.js';
 import { Load } from './load.js';
+import { openInspection } from './look.js';
 import { drawFrom } from './random.js';
 import { judge, type Verdict } from './verdict.js';
 import { Watcher } from './watcher.js';
@@ -27,6 +28,8 @@ const WARM = 60;
 const LEAST_JOBS = 150;
 const AFTER = LEAST_JOBS - WARM;
 const WARM_MS = 30_000;
+/** In a trial, at a pool: a watcher that Redis hardly answers has seen nothing. */
+const LEAST_LOOKS = 5;
 /** Scaled: twice the longest that is stated, and what starting processes takes on a busy machine. */
 const HEAL_MS = 30_000;
 /** What has not ended so long after everything healed is lost. */
@@ -38,9 +41,11 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   fleet.forgetNotes();
   const before = await counted(fleet);
   const load = new Load({ target: fleet.clientTarget, name, draw });
-  const watchers = POOLS.map(
-    (pool) => new Watcher({ redis: fleet.direct, pool, ids: () => load.operations.flatMap((one) => (one.pool === pool ? one.id : [])) }),
-  );
+  const inspection = await openInspection(fleet.redis.url);
+  const watchers = POOLS.map((pool) => {
+    const ids = () => load.operations.flatMap((one) => (one.pool === pool ? one.id : []));
+    return new Watcher({ redis: fleet.direct, inspection, pool, ids });
+  });
   for (const watcher of watchers) watcher.start();
   load.start();
   const violations: string[] = [];
@@ -68,12 +73,13 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   await load.stop(LOST_MS);
   await Promise.all(watchers.map((watcher) => watcher.stop()));
   const found = await Promise.all(watchers.map(async (watcher, i) => [POOLS[i] ?? '', await watcher.all()] as const));
+  inspection.stop();
   const notes = fleet.notes();
   const verdict = judge({ operations: load.operations, jobs: new Map(found), succeeded: (await counted(fleet)) - before, notes });
   if (load.ended < LEAST_JOBS) violations.push(`only ${load.ended} jobs ended: too few to say anything`);
   for (const { broken, looks } of watchers) {
     violations.push(...broken);
-    if (looks === 0) violations.push('nobody watched');
+    if (looks.audits < LEAST_LOOKS || looks.jobs < LEAST_LOOKS) violations.push(`nobody watched: ${JSON.stringify(looks)}`);
   }
   for (const line of fleet.newFaults()) violations.push(`a replica said: ${line}`);
   violations.push(...verdict.lost, ...verdict.limbo, ...verdict.broken);

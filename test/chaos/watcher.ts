@@ -1,31 +1,35 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import { isOver, type JobLook, look } from './look.js';
+import type { Finding } from '../../src/store/audit.js';
+import type { Inspection } from '../../src/store/inspection.js';
+import { isOver, type JobLook, lookAtJobs } from './look.js';
 
 export interface WatcherOptions {
   redis: Redis;
+  inspection: Inspection;
   pool: string;
   /** The jobs to look at. */
   ids: () => readonly string[];
 }
 
 const EVERY_MS = 200;
-/** A free worker beside a waiting job for so long is more than a script that says `more`. */
-const IDLE_MS = 1_000;
 const JOBS_AT_ONCE = 400;
 const BROKEN_KEPT = 50;
 
-/** Looks at one pool again and again, and remembers what it saw: fences only grow, what is over stays as it is. */
+/**
+ * Looks at one pool again and again: by `muster audit` at what must hold at every moment, and by itself at what one look alone cannot tell:
+ * fences only grow, what is over stays as it is.
+ */
 export class Watcher {
   readonly broken: string[] = [];
-  looks = 0;
+  /** How often the pool was audited, and its jobs were compared. */
+  readonly looks = { audits: 0, jobs: 0 };
   readonly #options: WatcherOptions;
   readonly #seen = new Map<string, JobLook>();
   /** Fence → job. */
   readonly #fences = new Map<number, string>();
   readonly #stop = new AbortController();
-  #running: Promise<void> = Promise.resolve();
-  #idle = { pair: '', since: 0 };
+  #running: Promise<unknown> = Promise.resolve();
   #next = 0;
 
   constructor(options: WatcherOptions) {
@@ -33,7 +37,8 @@ export class Watcher {
   }
 
   start(): void {
-    this.#running = this.#loop();
+    // An audit that looks twice must not keep the other from looking.
+    this.#running = Promise.all([this.#repeat(() => this.#audit()), this.#repeat(() => this.#compare(this.#some()))]);
   }
 
   async stop(): Promise<void> {
@@ -41,54 +46,60 @@ export class Watcher {
     await this.#running;
   }
 
-  /** Once, at all jobs. Rejects when Redis does not answer. */
+  /** Once, at all of the pool and all jobs. Rejects when Redis does not answer. */
   async all(): Promise<Map<string, JobLook | undefined>> {
-    const ids = this.#options.ids();
+    const { inspection, pool, ids } = this.#options;
+    this.#found(await inspection.audit(pool));
+    const all = ids();
     const found = new Map<string, JobLook | undefined>();
-    for (let i = 0; i === 0 || i < ids.length; i += JOBS_AT_ONCE) {
-      const part = ids.slice(i, i + JOBS_AT_ONCE);
-      for (const [j, job] of (await this.#look(part)).entries()) found.set(part[j] ?? '', job);
+    for (let i = 0; i < all.length; i += JOBS_AT_ONCE) {
+      const part = all.slice(i, i + JOBS_AT_ONCE);
+      for (const [j, job] of (await this.#compare(part)).entries()) found.set(part[j] ?? '', job);
     }
     return found;
   }
 
-  async #loop(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
-      const ids = this.#options.ids();
-      // The newest always, and of the older a part in turn.
-      const newest = ids.slice(-JOBS_AT_ONCE / 2);
-      const older = ids.slice(this.#next, this.#next + JOBS_AT_ONCE / 2);
-      this.#next = older.length === 0 ? 0 : this.#next + older.length;
+  async #repeat(look: () => Promise<unknown>): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
       // Redis may be away: what it did meanwhile is seen by the next look.
-      await this.#look([...new Set([...older, ...newest])]).catch(() => {});
-      await pause(EVERY_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
+      await look().catch(() => {});
+      await pause(EVERY_MS, undefined, { signal }).catch(() => {});
     }
   }
 
-  async #look(ids: readonly string[]): Promise<(JobLook | undefined)[]> {
+  /** The newest always, and of the older a part in turn. */
+  #some(): string[] {
+    const ids = this.#options.ids();
+    const newest = ids.slice(-JOBS_AT_ONCE / 2);
+    const older = ids.slice(this.#next, this.#next + JOBS_AT_ONCE / 2);
+    this.#next = older.length === 0 ? 0 : this.#next + older.length;
+    return [...new Set([...older, ...newest])];
+  }
+
+  async #audit(): Promise<void> {
+    const { inspection, pool, ids } = this.#options;
+    this.#found(await inspection.auditLive(pool, ids().slice(-JOBS_AT_ONCE / 2)));
+  }
+
+  #found(findings: readonly Finding[]): void {
+    this.looks.audits++;
+    for (const { invariant, subject, what } of findings) this.#say(`${invariant} ${subject}: ${what}`);
+  }
+
+  async #compare(ids: readonly string[]): Promise<(JobLook | undefined)[]> {
     const { redis, pool } = this.#options;
-    const { broken, idle, jobs } = await look(redis, pool, ids);
-    this.looks++;
-    for (const what of broken) this.#say(what);
-    this.#conserving(idle);
+    const jobs = await lookAtJobs(redis, pool, ids);
+    this.looks.jobs++;
     ids.forEach((id, i) => {
       const job = jobs[i];
-      if (job) this.#compare(id, job);
+      if (job) this.#follows(id, job);
       else if (this.#seen.has(id)) this.#say(`I5 ${id} is gone; it was ${JSON.stringify(this.#seen.get(id))}`);
     });
     return jobs;
   }
 
-  #conserving(pair: string): void {
-    const now = performance.now();
-    if (pair === '' || pair !== this.#idle.pair) this.#idle = { pair, since: now };
-    else if (now - this.#idle.since > IDLE_MS) {
-      this.#say(`I9 for ${Math.round(now - this.#idle.since)} ms a job waited beside a free worker: ${pair}`);
-      this.#idle.since = now;
-    }
-  }
-
-  #compare(id: string, job: JobLook): void {
+  #follows(id: string, job: JobLook): void {
     const before = this.#seen.get(id);
     const was = JSON.stringify(before);
     const is = JSON.stringify(job);

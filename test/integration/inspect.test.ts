@@ -35,7 +35,17 @@ test('audit: 0 and a word on stderr when all is well; 1 and what is wrong when i
   const finding = { pool: 'bad', invariant: 'I7', subject: 'worker w2', what: 'stands in the free list, and nobody knows it' };
   expect([json.code, json.json()]).toEqual([1, { findings: [finding] }]);
   expect((await muster(['audit', '--pool', 'good'], { env })).code).toBe(0);
+  const live = await muster(['audit', '--live', '-o', 'json'], { env });
+  expect([live.code, live.json()]).toEqual([1, { findings: [finding] }]);
+  expect((await muster(['audit', '--live', '--pool', 'good'], { env })).code).toBe(0);
   await raw.lrem(keys.free('bad'), 1, 'w2');
+});
+
+test('audit --live does not look at what has ended', async () => {
+  await raw.hset(keys.job('bad', 'old'), { state: 'succeeded', finished: '1' });
+  expect((await muster(['audit', '--live'], { env })).code).toBe(0);
+  expect((await muster(['audit'], { env })).text).toContain('job old');
+  await raw.del(keys.job('bad', 'old'));
 });
 
 test('audit writes nothing', async () => {

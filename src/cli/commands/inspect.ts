@@ -39,11 +39,13 @@ async function reached<T>(io: Io, { redisUrl }: InspectOptions, use: (config: Co
 export function addInspect(program: Command, io: Io): void {
   const audit = inspecting(
     program.command('audit').description('Look for broken invariants in Redis, beside a fleet at work; writes nothing, exits 1 when there is one'),
-  ).option('-p, --pool <pool>', 'this pool alone (default: all)', parsePool);
+  )
+    .option('-p, --pool <pool>', 'this pool alone (default: all)', parsePool)
+    .option('--live', 'only what is under way: cheap where millions of ended jobs are kept, and may be asked every second');
   example(audit, 'muster audit', 'muster audit --pool hash --redis-url redis://127.0.0.1:6379 -o json');
-  audit.action(async (options: InspectOptions & { pool?: string }) => {
+  audit.action(async (options: InspectOptions & { pool?: string; live?: boolean }) => {
     const { audit: look } = await import('../../lifecycle/inspect.js');
-    const findings = await reached(io, options, (config) => look(config, options.pool));
+    const findings = await reached(io, options, (config) => look(config, options));
     if (!findings) throw new Ended(Exit.NOT_FOUND, `there is no pool ${options.pool}; \`muster get pools\` lists them`);
     if (options.output === 'json') await printJson(io, { findings });
     else if (findings.length === 0) io.tell('no invariant is broken');

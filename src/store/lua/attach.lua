@@ -81,6 +81,7 @@ for name, finished in pairs(says) do
     call('HSETNX', held_key(id), job, '!' .. f)
   end
 end
+may_exceed(w)
 
 w.state = (w.drained or w.leaving) and 'draining' or 'busy'
 write_state(w)

@@ -1,10 +1,12 @@
 -- audit: looks for broken invariants of named subjects. Every transition is one script, so what is broken within one call is broken.
 -- @args -
 -- @each what id other deep
---   what: 'worker' | 'job' | 'held' (the lease that worker `id` has of job `other`) | 'pool' (id, other: '')
+--   what: 'worker' | 'job' | 'held' (the lease that worker `id` has of job `other`) | 'pool' (id, other: '') |
+--     'live' (all that the indexes name, in this one moment, if that is no more than `id`; other: '')
 --   deep: '1' to search a long list for this one, which costs its length; short ones are always searched
 -- @returns {findings, unsure, doubts}: findings: {invariant, subject, what is wrong} each; unsure: {what, id, listed} of those that stand
---   in no short list: is there an entry as `listed` says? doubts: {invariant, subject, mark, since, what}: wrong if it stays so
+--   in no short list: is there an entry as `listed` says? 'live' is there when it was too much, and nothing of it was looked at.
+--   doubts: {invariant, subject, mark, since, what}: wrong if it stays so
 -- @flags read-only
 -- @use workers jobs
 local findings, unsure, doubts = {}, {}, {}
@@ -81,13 +83,10 @@ local function audit_worker(id, deep)
   end
   local previous = call('HGET', worker_key(id), 'previous')
   holds(not w.boot or previous ~= w.boot, 'I8', subject, 'its boot ' .. (w.boot or '') .. ' is the one before it too')
-  -- Slots may have been lowered under what it held. A lease given since then may not be: seen at a second look.
+  -- What was given since it was too much at last is broken (`may_exceed`).
   if held > w.slots then
-    local newest = 0
-    for _, f in ipairs(call('HVALS', held_key(id))) do newest = math.max(newest, tonumber(f) or 0) end
-    local lowered = call('HGET', worker_key(id), 'lowered') or ''
-    doubts[#doubts + 1] = { 'I1', subject, table.concat({ w.boot or '', w.link or '', w.slots, lowered }, ' '), int(newest),
-      'was given more while it held ' .. held .. ' of ' .. w.slots .. ' slots' }
+    holds(newest_held(w) <= tonumber(call('HGET', worker_key(id), 'lowered') or 0), 'I1', subject,
+      'was given more while it held ' .. held .. ' of ' .. w.slots .. ' slots')
   end
 end
 
@@ -219,13 +218,48 @@ local function audit_pool()
   end
 end
 
-local LOOKS = { worker = audit_worker, job = audit_job, pool = audit_pool, held = audit_held }
-for what, id, other, deep in items() do
-  -- A key of another type makes the scripts fail, this one too. That is the finding.
-  local well, failed = pcall(LOOKS[what], id, what == 'held' and other or deep)
-  if not well then
-    finding('I5', what == 'pool' and 'pool' or (what == 'job' and 'job ' or 'worker ') .. id,
-      'cannot be read, by no script: ' .. (type(failed) == 'table' and failed.err or tostring(failed)))
+-- A key of another type makes the scripts fail, this one too. That is the finding.
+local function look(audit, subject, ...)
+  local well, failed = pcall(audit, ...)
+  if not well then finding('I5', subject, 'cannot be read, by no script: ' .. (type(failed) == 'table' and failed.err or tostring(failed))) end
+end
+
+local LOOKS = {
+  worker = function(id, _, deep) look(audit_worker, 'worker ' .. id, id, deep) end,
+  held = function(id, job) look(audit_held, 'worker ' .. id, id, job) end,
+  job = function(id, _, deep) look(audit_job, 'job ' .. id, id, deep) end,
+  pool = function() look(audit_pool, 'pool') end,
+}
+
+-- All that is under way. What has ended stands in no index that is read here; a live job that stands in none is not found here.
+function LOOKS.live(most)
+  local workers, jobs = {}, {}
+  local sorted = { [P .. 'workers'] = workers, [P .. 'dead'] = workers, [LEASES] = jobs, [LATER] = jobs }
+  local lists = { [FREE] = workers }
+  for p = 0, 3 do lists[waiting_key(p)] = jobs end
+  local size = 0
+  for key in pairs(sorted) do size = size + call('ZCARD', key) end
+  for key in pairs(lists) do size = size + call('LLEN', key) end
+  if size > tonumber(most) then
+    unsure[#unsure + 1] = { 'live', '', 1 }
+    return
+  end
+  for key, ids in pairs(sorted) do
+    for _, id in ipairs(call('ZRANGE', key, 0, -1)) do ids[id] = true end
+  end
+  for key, ids in pairs(lists) do
+    for _, id in ipairs(call('LRANGE', key, 0, -1)) do ids[id] = true end
+  end
+  for id in pairs(workers) do
+    LOOKS.worker(id, '', '1')
+    look(function()
+      for _, job in ipairs(call('HKEYS', held_key(id))) do LOOKS.held(id, job) end
+    end, 'worker ' .. id)
+  end
+  for id in pairs(jobs) do
+    if string.sub(id, 1, 1) ~= '!' then LOOKS.job(id, '', '1') end
   end
 end
+
+for what, id, other, deep in items() do LOOKS[what](id, other, deep) end
 return { findings, unsure, doubts }

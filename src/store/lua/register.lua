@@ -32,7 +32,8 @@ call('HSET', ADDRESSES, address, id)
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
 if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
-set_slots(w, tonumber(slots))
+w.slots = tonumber(slots)
+may_exceed(w)
 w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract, address
 w.blocked, w.leaving = false, false
 

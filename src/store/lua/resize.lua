@@ -5,7 +5,8 @@
 -- Compare-and-set on (boot, home, link).
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
-set_slots(w, tonumber(slots))
+w.slots = tonumber(slots)
+may_exceed(w)
 call('HSET', worker_key(worker), 'slots', slots)
 settle(w)
 local more = match()

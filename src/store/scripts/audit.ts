@@ -11,16 +11,16 @@ export interface Broken {
   what: string;
 }
 
-/** What the script is asked about: `held` is the lease that worker `id` has of job `other`. */
+/** What the script is asked about: `held` is the lease that worker `id` has of job `other`; `live`: all that is under way, if no more than `id`. */
 export interface Subject {
-  what: 'worker' | 'job' | 'held' | 'pool';
+  what: 'worker' | 'job' | 'held' | 'pool' | 'live';
   id: string;
   other?: string;
 }
 
-/** Stands in a list that is too long to be searched for each: is there an entry, as `listed` says? */
+/** Stands in a list that is too long to be searched for each: is there an entry, as `listed` says? `live`: it was too much for one call. */
 export interface Unsure {
-  what: 'worker' | 'job';
+  what: 'worker' | 'job' | 'live';
   id: string;
   listed: boolean;
 }

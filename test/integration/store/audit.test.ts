@@ -35,7 +35,16 @@ async function found(p: TestPool): Promise<string[]> {
   const lines = (findings: typeof one) => findings.map(({ invariant, subject, what }) => `${invariant} ${subject}: ${what}`).sort();
   // Dead entries of the queues are counted while the queues are short only.
   expect(lines(other)).toEqual(lines(one).filter((line) => !line.startsWith('I5 pool')));
+  // Asked for by their names, the jobs that no index has are found without reading all keys; workers in no index are not.
+  expect(lines(await short.auditLive(p.name, await jobsOf(p)))).toEqual(
+    lines(one).filter((line) => !/^L1 worker .* not in (workers|dead):/.test(line)),
+  );
   return lines(one);
+}
+
+async function jobsOf(p: TestPool): Promise<string[]> {
+  const ids = (await p.raw.keys(`muster:{${p.name}}:job:*`)).map((key) => key.split(':')[3] ?? '');
+  return [...new Set(ids)];
 }
 
 /** A pool with a job and a worker in every state. */
@@ -228,8 +237,36 @@ test('more than the slots is broken when it was given while it was too much', as
   await p.r1.workers.resize(lease, 1);
   // It held two when it was told to take one.
   expect(await found(p)).toEqual([]);
-  const audit = await inspectWhile(() => p.raw.hset(keys.held(p.name, 'w1'), 'j3', '1900000000000000'));
-  expect(await audit(p)).toEqual(['I1']);
+  for (const fence of ['1900000000000000', '!1900000000000000']) {
+    await p.raw.hset(keys.held(p.name, 'w1'), 'j2', fence);
+    expect(await found(p)).toContain('I1 worker w1: was given more while it held 2 of 1 slots');
+  }
+});
+
+test('a stream that says of more attempts than the slots is well; more given after it is not', async () => {
+  const p = await fixture.pool();
+  await p.worker('w1', { slots: 1 });
+  const hello = { ...p.info('w1', { slots: 1 }), labels: {}, kinds: [], version: '' };
+  await p.r1.workers.attach(hello, [
+    { jobId: 'j8', fence: '8', done: false },
+    { jobId: 'j9', fence: '9', done: false },
+  ]);
+  expect(await p.raw.hlen(keys.held(p.name, 'w1'))).toBe(2);
+  expect(await found(p)).toEqual([]);
+  await p.raw.hset(keys.held(p.name, 'w1'), 'j10', '!1900000000000000');
+  expect(await found(p)).toEqual(['I1 worker w1: was given more while it held 3 of 1 slots']);
+});
+
+test('what no index names is found by an audit of all keys alone; what is wrong with a live pool is found without it', async () => {
+  const p = await everything();
+  await p.raw.lrem(keys.waiting(p.name, 0), 1, 'waiting');
+  await p.raw.zrem(keys.leases(p.name), 'leased');
+  await p.raw.hset(job(p, 'running'), 'worker', 'w6');
+  const subjects = (await short.auditLive(p.name)).map(({ subject }) => subject);
+  expect(new Set(subjects)).toEqual(new Set(['worker w2', 'job running']));
+  expect((await short.auditLive(p.name, ['waiting', 'leased'])).map(({ subject }) => subject)).toEqual(
+    expect.arrayContaining(['job waiting', 'job leased']),
+  );
 });
 
 /** An audit between whose two looks something is done; the invariants that it finds broken, of those that take two looks. */

@@ -14,10 +14,15 @@ local function write_state(w)
   call('HSET', worker_key(w.id), 'state', w.state, 'listed', listed)
 end
 
--- It takes so many from now on. When that is fewer, it is written: what it held then may be more than its slots, and is not broken.
-local function set_slots(w, slots)
-  if w.state and slots < w.slots then call('HSET', worker_key(w.id), 'lowered', int(US)) end
-  w.slots = slots
+-- What it holds may be more than it takes from now on: its slots were lowered, or it runs on what was taken away from it. The highest fence
+-- that it holds then is written: until there it may be too much, and what is given later may not.
+local function newest_held(w)
+  local newest = 0
+  for _, f in ipairs(call('HVALS', held_key(w.id))) do newest = math.max(newest, tonumber((string.gsub(f, '!', ''))) or 0) end
+  return newest
+end
+local function may_exceed(w)
+  if call('HLEN', held_key(w.id)) > w.slots then call('HSET', worker_key(w.id), 'lowered', int(newest_held(w))) end
 end
 
 local function active(w) return w.state == 'free' or w.state == 'busy' end
