@@ -7,7 +7,7 @@ import { openStore, scriptLimits } from '../helpers/store.js';
 import { type Call, type Contract, HOMES, type LeaseArg, NAMES, WHOLE } from './calls.js';
 import { type Driven, drive, type Pool } from './drive.js';
 import { type Intent, resolve, type Sequence } from './intents.js';
-import { Broken, checkMine, checkStale, checkState, checkTick, Ledger } from './invariants.js';
+import { Broken, checkAccepted, checkGiven, checkMine, checkStale, checkState, checkTick, Ledger } from './invariants.js';
 import { Model } from './model.js';
 import { snapshot } from './model-snapshot.js';
 import { step } from './model-tick.js';
@@ -203,6 +203,8 @@ class Run {
     this.#ledger.record(before, call, after);
     checkStale(before, call, after);
     checkTick(before, call, after, now);
+    if ('home' in call) checkGiven(after, call.home, answered.assignments);
+    if (call.do === 'accept') checkAccepted(after, call, answered.reply as unknown[]);
     if (call.do === 'mine') checkMine(after, call.home, answered.assignments, now);
     for (const [worker, jobs] of Object.entries(after.held)) {
       for (const [job, fence] of Object.entries(jobs)) {

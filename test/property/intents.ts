@@ -211,13 +211,15 @@ const RESOLVE = {
   mine: (_, d) => [{ do: 'mine', home: home(d) }],
   accept: (s, d) => {
     const first = lease(s, d);
-    return [
-      {
-        do: 'accept',
-        home: d.oneIn(4) ? home(d) : first.home,
-        leases: [first].map(({ worker, link, job: id, fence }) => ({ worker, link: d.oneIn(2) ? '' : link, job: id, fence })),
-      },
-    ];
+    // A hint names no link; an assignment that grew old names the one that it was for.
+    const linkOf = (link: string) => d.pick(['', link, String(Math.max(0, Number(link) - 1))]);
+    const leases = [first, ...d.some(2, () => lease(s, d)).slice(1)].map(({ worker, link, job: id, fence }) => ({
+      worker,
+      link: linkOf(link),
+      job: id,
+      fence,
+    }));
+    return [{ do: 'accept', home: d.oneIn(4) ? home(d) : first.home, leases }];
   },
   workerBeat: (s, d) => {
     const { worker, boot, job: id, fence } = lease(s, d);
@@ -266,7 +268,7 @@ const WEIGHTS: Record<Op, number> = {
   retry: 2,
   purge: 1,
   mine: 2,
-  accept: 1,
+  accept: 2,
   workerBeat: 2,
   match: 1,
   expire: 1,

@@ -1,5 +1,5 @@
 import type { JobView, PoolState } from '../helpers/state.js';
-import type { Call } from './calls.js';
+import type { Call, CallOf } from './calls.js';
 
 /** Properties that need no model: of one state, and of two states with the call between them. Numbers are those of protocol.md. */
 
@@ -171,6 +171,25 @@ export function checkTick(before: PoolState, call: Call, after: PoolState, now: 
     const is = after.jobs[id];
     hold(j.state !== 'running' || is?.state === 'expired' || is?.fence === j.fence, 10, () => `the lease of ${id} expired in the grace`);
   }
+}
+
+/** 3: what a home is told to send stands: the job runs under that fence on that worker, which is its own, over that link. */
+export function checkGiven(s: PoolState, home: string, assignments: readonly string[]): void {
+  for (const text of assignments) {
+    const [job = '', fence, worker = '', link] = text.split(' ');
+    const w = s.workers[worker];
+    const stands = s.jobs[job]?.state === 'running' && s.held[worker]?.[job] === fence && w?.home === home && w.link === link;
+    hold(stands, 3, () => `${home} is told to send ${text}, which does not stand`);
+  }
+}
+
+/** 3: an asked-for assignment is sent only if all that was said of it is still so. */
+export function checkAccepted(s: PoolState, { home, leases }: CallOf<'accept'>, valid: readonly unknown[]): void {
+  leases.forEach(({ worker, link, job, fence }, i) => {
+    const w = s.workers[worker];
+    const stands = s.held[worker]?.[job] === fence && w?.home === home && (link === '' || w.link === link);
+    hold(valid[i] === stands, 3, () => `accept says ${valid[i]} to ${JSON.stringify(leases[i])}, of ${JSON.stringify(w)}`);
+  });
 }
 
 /**

@@ -29,6 +29,13 @@ const mutations: { name: string; from: string; to: string }[] = [
     to: 'end\nlocal function revoke',
   },
   { name: 'finish does not check the boot', from: 'local held = w.boot == boot and call(', to: 'local held = call(' },
+  {
+    name: 'accept takes a hint whose lease has moved',
+    from: "and j.fence == fence_\n    and call('HGET', held_key(worker), job) == fence_",
+    to: '',
+  },
+  { name: 'accept does not ask whose worker it is', from: 'local valid = w.home == HOME and', to: 'local valid = w.home and' },
+  { name: 'accept does not check the link', from: "(link == '' or w.link == link)", to: 'true' },
   { name: 'an entry of the free list is put there twice', from: 'if not w.listed then', to: 'if true then' },
   { name: 'the fence does not grow while time stands still', from: 'fence = math.max(fence + 1, US)', to: 'fence = math.max(fence, US)' },
 ];
