@@ -1,8 +1,10 @@
-import { type Arena, type Fault, fires, freeze, hold, standsStill } from './arena.js';
+import { type Arena, type Fault, fires, freeze, hold, NotFired, standsStill } from './arena.js';
 import { LEASE_MS } from './fleet.js';
 import { pick } from './random.js';
 
 const REDIS_AWAY_MS = 500;
+/** What a client has under way when it dies: longer than that takes. */
+const UNTOLD = { jobs: 10, ms: '800' };
 
 interface Victim {
   name: string;
@@ -45,8 +47,22 @@ const victims: Victim[] = [
   redis,
 ];
 
-export const killFaults: Fault[] = victims.flatMap(({ name, kill, freeze }) => [
-  { group: 'kills', name: `${name}:kill`, run: kill },
-  { group: 'kills', name: `${name}:stop-1-lease`, run: (arena) => freeze(arena, LEASE_MS) },
-  { group: 'kills', name: `${name}:stop-3-leases`, run: (arena) => freeze(arena, 3 * LEASE_MS) },
-]);
+/** Its jobs go on without it, and nobody is told of their ends: Redis says that they came. */
+const clientKill: Fault = {
+  group: 'kills',
+  name: 'client:kill',
+  run: async ({ load, draw }) => {
+    const seat = pick(draw, load.seats);
+    await load.more(UNTOLD.jobs, 'slow', UNTOLD.ms, 0, seat);
+    if ((await load.kill(seat)).length === 0) throw new NotFired(`${seat.id} had nothing under way`);
+  },
+};
+
+export const killFaults: Fault[] = [
+  clientKill,
+  ...victims.flatMap(({ name, kill, freeze }): Fault[] => [
+    { group: 'kills', name: `${name}:kill`, run: kill },
+    { group: 'kills', name: `${name}:stop-1-lease`, run: (arena) => freeze(arena, LEASE_MS) },
+    { group: 'kills', name: `${name}:stop-3-leases`, run: (arena) => freeze(arena, 3 * LEASE_MS) },
+  ]),
+];

@@ -8,6 +8,7 @@ import { Child, mainArgs, scriptArgs } from '../helpers/children.js';
 import type { Note } from '../helpers/handlers.js';
 import { freePorts } from '../helpers/ports.js';
 import { until } from '../helpers/until.js';
+import { Clients } from './clients.js';
 import { FaultProxy } from './proxy.js';
 
 export const POOL = 'chaos';
@@ -30,6 +31,9 @@ const WORKERS: readonly { id: string; contract: Contract; slots: number }[] = [
   ...[1, 2, 3, 4].map((n) => ({ id: `a${n}`, contract: 'attached' as const, slots: 2 })),
   ...[1, 2, 3].map((n) => ({ id: `l${n}`, contract: 'legacy' as const, slots: 1 })),
 ];
+
+/** One of the four is for the legacy workers. */
+const CLIENTS = [1, 2, 3, 4].map((n) => ({ id: `c${n}`, pool: n === 4 ? LEGACY_POOL : POOL, legacy: n === 4 }));
 
 export interface ReplicaSeat {
   name: string;
@@ -59,6 +63,7 @@ export interface WorkerSeat {
 export class Fleet {
   readonly replicas: ReplicaSeat[] = [];
   readonly workers: WorkerSeat[] = [];
+  clients!: Clients;
   /** Redis itself, past every proxy. */
   readonly direct: Redis;
   readonly #folder = mkdtempSync(join(tmpdir(), 'muster-chaos-'));
@@ -83,6 +88,8 @@ export class Fleet {
         return { ...worker, usual: worker.slots, pool, port, dial, child: fleet.#launchWorker({ ...worker, pool, port }) };
       });
       fleet.workers.push(...(await Promise.all(workers)));
+      fleet.clients = new Clients(fleet.clientTarget, CLIENTS);
+      await fleet.clients.ready();
       await until(() => fleet.healthy(), { timeoutMs: READY_MS, what: 'the fleet to be ready' });
       return fleet;
     } catch (error) {
@@ -93,7 +100,7 @@ export class Fleet {
   }
 
   /** As gRPC's round_robin takes it. */
-  get clientTarget(): string {
+  private get clientTarget(): string {
     return `ipv4:${this.replicas.map(({ clients }) => `127.0.0.1:${clients.port}`).join(',')}`;
   }
 
@@ -207,7 +214,12 @@ export class Fleet {
 
   /** The last words of all, those of past lives too. */
   story(): string {
-    const children = [...this.#past, ...this.replicas.map(({ child }) => child), ...this.workers.map(({ child }) => child)];
+    const children = [
+      ...this.#past,
+      ...this.replicas.map(({ child }) => child),
+      ...this.workers.map(({ child }) => child),
+      ...(this.clients?.children ?? []),
+    ];
     return children.map((child) => `--- ${child.name} ${child.running ? 'runs' : 'ended'}\n${child.tail()}`).join('\n');
   }
 
@@ -230,6 +242,7 @@ export class Fleet {
 
   async dispose(): Promise<void> {
     this.direct.disconnect();
+    await this.clients?.dispose();
     await Promise.all([...this.#past, ...[...this.workers, ...this.replicas].map(({ child }) => child)].map((child) => child.dispose()));
     await Promise.all(this.proxies.map((proxy) => proxy.close()));
     await this.redis.stop();

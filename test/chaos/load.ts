@@ -1,61 +1,61 @@
-import { setMaxListeners } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { JobRequest, JobResponse } from '../../src/grpc/generated/job/job.js';
-import { type Job, JobState } from '../../src/grpc/generated/muster/v1/job.js';
-import { ApiError } from '../../src/sdk/api-error.js';
-import { type Api, connect } from '../../src/sdk/connect.js';
-import { toDuration } from '../../src/sdk/duration.js';
-import { isEnd, jobSpec, waitToEnd } from '../../src/sdk/run.js';
-import { LEGACY_POOL, POOL } from './fleet.js';
-
-/** What a client knows of one job. Times are monotonic ms. */
-export interface Operation {
-  pool: string;
-  id: string;
-  kind: string;
-  payload: string;
-  invokedAt: number;
-  /** It was acknowledged. */
-  ackedAt?: number;
-  /** What was the matter with it: refused for good, or never acknowledged. */
-  outcome?: 'fail' | 'unknown';
-  error?: string;
-  /** Its end as its client was told. `right`: with what it had to answer. */
-  end?: { at: number; state: string; right: boolean; attempt: number };
-}
+import type { Child } from '../helpers/children.js';
+import { until } from '../helpers/until.js';
+import type { ClientSeat, Clients } from './clients.js';
+import { History, type Operation } from './history.js';
+import { between, type Draw } from './random.js';
 
 export interface LoadOptions {
-  target: string;
+  clients: Clients;
   /** Begins the ids of its jobs. */
   name: string;
-  draw: () => number;
+  draw: Draw;
 }
 
-const CLIENTS = 4;
-const OUTSTANDING = 4;
-/** A call without an answer by then is made again: a replica may stand still. */
-const CALL_MS = 2_000;
-const RETRY_MS = 50;
-const RUN_MS = { least: 5, most: 40, long: 800 };
-const LONG_EVERY = 25;
-const ATTEMPTS = 10;
-/** A job that ends its worker is not tried for so long. */
-const POISON_ATTEMPTS = 3;
+/** One client's part in this load, from its start to its death. */
+interface Life {
+  seat: ClientSeat;
+  child: Child;
+  /** Begins the ids of its jobs. */
+  name: string;
+  history: History;
+  over: boolean;
+}
 
-/** Four clients, each with a channel of its own, that keep jobs under way; and what they saw. */
+const FOLLOW_MS = 50;
+const SEED_MAX = 2 ** 31 - 1;
+/** Submitting hundreds of jobs through an outage takes a while. */
+const MORE_MS = 60_000;
+/** A client that was told to give up has nothing to wait for. */
+const GIVE_UP_MS = 10_000;
+
+/** What the clients do in one trial, and what they saw: their histories are followed as they are written. */
 export class Load {
-  readonly operations: Operation[] = [];
+  /** What must not be: a client that ended by itself, or hangs. */
+  readonly broken: string[] = [];
   readonly #options: LoadOptions;
-  readonly #apis: Api[];
-  readonly #ending = new AbortController();
-  readonly #giveUp = new AbortController();
-  readonly #under = new Set<Promise<void>>();
+  readonly #folder = mkdtempSync(join(tmpdir(), 'muster-chaos-clients-'));
+  readonly #lives: Life[] = [];
+  readonly #seeds = new Map<ClientSeat, number>();
+  readonly #stopped = new AbortController();
+  #following: Promise<void> = Promise.resolve();
+  #batches = 0;
 
+  /** What each client draws is drawn here at once, so that what happens in the trial does not change it. */
   constructor(options: LoadOptions) {
     this.#options = options;
-    // Every job under way listens to it.
-    setMaxListeners(0, this.#giveUp.signal);
-    this.#apis = Array.from({ length: CLIENTS }, () => connect(options.target));
+    for (const seat of this.seats) this.#seeds.set(seat, between(options.draw, 1, SEED_MAX));
+  }
+
+  get seats(): readonly ClientSeat[] {
+    return this.#options.clients.seats;
+  }
+
+  get operations(): Operation[] {
+    return this.#lives.flatMap(({ history }) => [...history.operations.values()]);
   }
 
   get ended(): number {
@@ -63,105 +63,82 @@ export class Load {
   }
 
   start(): void {
-    this.#apis.forEach((api, client) => {
-      // One of the four is for the legacy workers.
-      const pool = client === CLIENTS - 1 ? LEGACY_POOL : POOL;
-      for (let i = 0; i < OUTSTANDING; i++) this.#keep(this.#lane(api, pool));
-    });
+    for (const seat of this.seats) this.#begin(seat);
+    this.#following = this.#follow();
   }
 
   /** Jobs beside the others. `delayMs`: all due at that one moment from now. Resolves when all are acknowledged, or given up. */
-  async more(count: number, kind: string, payload: string, delayMs = 0): Promise<Operation[]> {
-    const [api] = this.#apis;
-    if (!api) throw new Error('no client');
-    const notBefore = delayMs > 0 ? new Date(Date.now() + delayMs) : undefined;
-    const acked: Promise<Operation>[] = Array.from({ length: count }, async () => {
-      const operation = this.#begin(POOL, kind, payload);
-      await this.#submit(api, operation, notBefore);
-      if (operation.ackedAt !== undefined) this.#keep(this.#end(api, operation));
-      return operation;
-    });
-    return Promise.all(acked);
+  async more(count: number, kind: string, payload: string, delayMs = 0, seat = this.seats[0]): Promise<Operation[]> {
+    const life = this.#lives.findLast((one) => one.seat === seat);
+    if (!life) throw new Error('no client');
+    const batch = ++this.#batches;
+    this.#options.clients.order(life, { do: 'more', batch, count, kind, payload, delayMs });
+    const own = () => [...life.history.operations.values()].filter((one) => one.batch === batch);
+    const told = () => life.over || own().filter(({ ackedAt, outcome }) => ackedAt !== undefined || outcome !== undefined).length === count;
+    await until(told, { timeoutMs: MORE_MS, what: `${count} jobs to be taken` });
+    return own();
   }
 
-  /** No more jobs; resolves when what is under way has ended, or after `waitMs`. */
+  /** SIGKILL, and another life. Resolves with what it had under way and will never be told. */
+  async kill(seat: ClientSeat): Promise<Operation[]> {
+    const life = this.#lives.findLast((one) => one.seat === seat);
+    if (!life) throw new Error('no client');
+    life.over = true;
+    life.child.signal('SIGKILL');
+    await life.child.ended();
+    await this.#next(life);
+    return [...life.history.operations.values()].filter(({ orphan }) => orphan);
+  }
+
+  /** No more jobs; resolves when what is under way has ended, or after `waitMs` was given up. */
   async stop(waitMs: number): Promise<void> {
-    this.#ending.abort();
-    const late = new AbortController();
-    const all = async () => {
-      while (this.#under.size > 0) await Promise.all(this.#under);
-    };
-    await Promise.race([all(), pause(waitMs, undefined, { signal: late.signal }).catch(() => {})]);
-    late.abort();
-    this.#giveUp.abort();
-    await all();
-    for (const api of this.#apis) api.close();
-  }
-
-  #keep(doing: Promise<void>): void {
-    this.#under.add(doing);
-    void doing.finally(() => this.#under.delete(doing));
-  }
-
-  async #lane(api: Api, pool: string): Promise<void> {
-    const { draw } = this.#options;
-    while (!this.#ending.signal.aborted) {
-      const long = draw() * LONG_EVERY < 1;
-      const ms = long ? RUN_MS.long : RUN_MS.least + Math.floor(draw() * (RUN_MS.most - RUN_MS.least));
-      const operation = this.#begin(pool, 'slow', String(ms));
-      await this.#submit(api, operation);
-      if (operation.ackedAt !== undefined) await this.#end(api, operation);
-    }
-  }
-
-  #begin(pool: string, kind: string, payload: string): Operation {
-    const operation: Operation = { pool, id: `${this.#options.name}-${this.operations.length}`, kind, payload, invokedAt: performance.now() };
-    this.operations.push(operation);
-    return operation;
-  }
-
-  /** The same submission under the same id until it is answered. */
-  async #submit(api: Api, operation: Operation, notBefore?: Date): Promise<void> {
-    const { pool, id, kind, payload } = operation;
-    const legacy = pool === LEGACY_POOL;
-    const spec = jobSpec({
-      id,
-      pool,
-      work: legacy ? { $case: 'method', value: '/job.JobService/RunJob' } : { $case: 'kind', value: kind },
-      payload: legacy ? Buffer.from(JobRequest.encode(JobRequest.fromPartial({ jobId: id, contextDir: payload })).finish()) : Buffer.from(payload),
-      retry: { maxAttempts: kind === 'poison' ? POISON_ATTEMPTS : ATTEMPTS, initialBackoff: toDuration(20), maxBackoff: toDuration(200) },
-      notBefore,
+    this.#stopped.abort();
+    await this.#following;
+    const { clients } = this.#options;
+    const now = this.#lives.filter(({ over }) => !over);
+    const rests = ({ child, name }: Life) => child.lines.some((line) => line.includes('"rested"') && line.includes(`"${name}"`));
+    const all = () => now.every((life) => !life.child.running || rests(life));
+    for (const life of now) clients.order(life, { do: 'stop' });
+    await until(all, { timeoutMs: waitMs }).catch(() => {
+      for (const life of now) clients.order(life, { do: 'give-up' });
     });
-    while (!this.#giveUp.signal.aborted) {
-      try {
-        await api.submitJob({ spec }, { deadlineMs: CALL_MS });
-        operation.ackedAt = performance.now();
-        return;
-      } catch (error) {
-        operation.error = String(error);
-        if (!(error instanceof ApiError) || !(error.broken || error.codeName === 'RESOURCE_EXHAUSTED')) {
-          operation.outcome = 'fail';
-          return;
-        }
-        await pause(RETRY_MS);
+    await until(all, { timeoutMs: GIVE_UP_MS }).catch(() => {});
+    for (const life of now) {
+      life.history.read();
+      if (rests(life)) continue;
+      this.broken.push(`${life.child.name} ${life.child.running ? 'does not rest' : 'ended by itself'}:\n${life.child.tail()}`);
+      await life.child.dispose();
+      life.history.died();
+    }
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #begin(seat: ClientSeat): void {
+    const { clients, name } = this.#options;
+    const earlier = this.#lives.filter((life) => life.seat === seat).length;
+    const own = `${name}-${seat.id}${earlier === 0 ? '' : `.${earlier + 1}`}`;
+    const file = join(this.#folder, own);
+    this.#lives.push({ seat, child: seat.child, name: own, history: new History(file), over: false });
+    clients.order(seat, { do: 'start', name: own, seed: (this.#seeds.get(seat) ?? 0) + earlier, file });
+  }
+
+  async #next({ seat, history }: Life): Promise<void> {
+    history.died();
+    await this.#options.clients.restart(seat);
+    this.#begin(seat);
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#stopped;
+    while (!signal.aborted) {
+      for (const life of this.#lives.filter(({ over }) => !over)) {
+        life.history.read();
+        if (life.child.running) continue;
+        life.over = true;
+        this.broken.push(`${life.child.name} ended by itself:\n${life.child.tail()}`);
+        await this.#next(life);
       }
-    }
-    operation.outcome = 'unknown';
-  }
-
-  async #end(api: Api, operation: Operation): Promise<void> {
-    const { pool, id, payload } = operation;
-    try {
-      const job = await waitToEnd(api, pool, id, { signal: this.#giveUp.signal, giveUpMs: Number.POSITIVE_INFINITY, chunkMs: CALL_MS });
-      if (!isEnd(job.state)) return;
-      operation.end = { at: performance.now(), state: JobState[job.state], right: answered(job, pool, id, payload), attempt: job.attempt };
-    } catch (error) {
-      operation.error = String(error);
+      await pause(FOLLOW_MS, undefined, { signal }).catch(() => {});
     }
   }
-}
-
-function answered({ outcome }: Job, pool: string, id: string, payload: string): boolean {
-  if (outcome?.$case !== 'output') return false;
-  return pool === LEGACY_POOL ? JobResponse.decode(outcome.value).jobId === id : outcome.value.toString() === payload;
 }

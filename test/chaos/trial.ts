@@ -6,7 +6,7 @@ import { until } from '../helpers/until.js';
 import { type Fault, NotFired } from './arena.js';
 import { type Fleet, LEGACY_POOL, POOL } from './fleet.js';
 import { Load } from './load.js';
-import { openInspection } from './look.js';
+import { isOver, lookAtJobs, openInspection } from './look.js';
 import { drawFrom } from './random.js';
 import { judge, type Verdict } from './verdict.js';
 import { Watcher } from './watcher.js';
@@ -40,7 +40,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   const draw = drawFrom(seed);
   fleet.forgetNotes();
   const before = await counted(fleet);
-  const load = new Load({ target: fleet.clientTarget, name, draw });
+  const load = new Load({ clients: fleet.clients, name, draw });
   const inspection = await openInspection(fleet.redis.url);
   const watchers = POOLS.map((pool) => {
     const ids = () => load.operations.flatMap((one) => (one.pool === pool ? one.id : []));
@@ -71,6 +71,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
     violations.push(`L1 ${chain(error)}`);
   }
   await load.stop(LOST_MS);
+  await untold(fleet, load);
   await Promise.all(watchers.map((watcher) => watcher.stop()));
   const found = await Promise.all(watchers.map(async (watcher, i) => [POOLS[i] ?? '', await watcher.all()] as const));
   inspection.stop();
@@ -81,6 +82,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
     violations.push(...broken);
     if (looks.audits < LEAST_LOOKS || looks.jobs < LEAST_LOOKS) violations.push(`nobody watched: ${JSON.stringify(looks)}`);
   }
+  violations.push(...load.broken);
   for (const line of fleet.newFaults()) violations.push(`a replica said: ${line}`);
   violations.push(...verdict.lost, ...verdict.limbo, ...verdict.broken);
   if (verdict.duplicated > 0) violations.push(`${verdict.duplicated} results were accepted beyond one a job`);
@@ -88,6 +90,22 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   if (violations.length > 0) keep(fleet, trial, { operations: load.operations, jobs: found.map(([pool, jobs]) => [pool, [...jobs]]), notes });
   fleet.forgetPast();
   return trial;
+}
+
+/** Jobs whose client died, or gave up, are waited for in Redis; what is not over then is the judge's. */
+async function untold({ direct }: Fleet, load: Load): Promise<void> {
+  const left = load.operations.filter(({ end }) => end === undefined);
+  const over = async () => {
+    const looks = POOLS.map((pool) =>
+      lookAtJobs(
+        direct,
+        pool,
+        left.filter((one) => one.pool === pool).map(({ id }) => id),
+      ),
+    );
+    return (await Promise.all(looks)).flat().every((job) => job === undefined || isOver(job));
+  };
+  await until(over, { timeoutMs: LOST_MS }).catch(() => {});
 }
 
 async function counted({ direct }: Fleet): Promise<number> {

@@ -1,6 +1,6 @@
 import { doubles, type Note } from '../helpers/handlers.js';
 import { LEGACY_POOL, POOL } from './fleet.js';
-import type { Operation } from './load.js';
+import type { Operation } from './history.js';
 import { isOver, type JobLook } from './look.js';
 
 /** What one trial left behind. */
@@ -15,7 +15,7 @@ export interface Evidence {
 
 export interface Verdict {
   jobs: number;
-  /** Acknowledged, and not there any more; or over, and their clients were told nothing, or something else. */
+  /** Acknowledged, and not there any more; or over, and their clients, which lived, were told nothing, or something else. */
   lost: string[];
   /** Results that were accepted beyond one a job. */
   duplicated: number;
@@ -34,7 +34,7 @@ export interface Verdict {
   buried: number;
 }
 
-/** As of Load and of the configuration. */
+/** As of the clients and of the configuration. */
 const MAX_ATTEMPTS = 10;
 const POISON_ATTEMPTS = 3;
 const MAX_HANDOVERS = 5;
@@ -71,7 +71,8 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
       verdict.limbo.push(`${id} is ${job.state}: ${told}`);
       continue;
     }
-    if (operation.ackedAt !== undefined && operation.end?.state !== `JOB_STATE_${job.state.toUpperCase()}`)
+    const untold = operation.orphan === true && operation.end === undefined;
+    if (operation.ackedAt !== undefined && !untold && operation.end?.state !== `JOB_STATE_${job.state.toUpperCase()}`)
       verdict.lost.push(`${id}: its client was told otherwise: ${told}`);
     const again = (starts.get(id) ?? 0) - 1;
     if (again > 0) {

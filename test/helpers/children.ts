@@ -64,6 +64,11 @@ export class Child {
     return entry;
   }
 
+  /** A line for its stdin. */
+  tell(line: string): void {
+    this.#process.stdin?.write(`${line}\n`);
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#process.kill(name);
   }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { POOL } from '../../chaos/fleet.js';
-import type { Operation } from '../../chaos/load.js';
+import type { Operation } from '../../chaos/history.js';
 import type { JobLook } from '../../chaos/look.js';
 import { chosen, FAULTS, plan } from '../../chaos/schedule.js';
 import { type Evidence, judge } from '../../chaos/verdict.js';
@@ -56,6 +56,17 @@ describe('the verdict on a job', () => {
     const { end: _, ...untold } = operation;
     expect(judge({ ...evidence({}), operations: [untold] }).lost).toHaveLength(1);
     expect(judge(evidence({ operation: { end: { at: 2, state: 'JOB_STATE_FAILED', right: false, attempt: 1 } } })).lost).toHaveLength(1);
+  });
+
+  test('whose client died before it was told: it must be over, and nobody can say more', () => {
+    const { end: _, ...untold } = operation;
+    const orphan: Operation = { ...untold, orphan: true };
+    expect(judge({ ...evidence({}), operations: [orphan] })).toMatchObject({ lost: [], limbo: [], broken: [] });
+    expect(judge({ ...evidence({ gone: true, succeeded: 0 }), operations: [orphan] }).lost).toHaveLength(1);
+    expect(judge({ ...evidence({ job: { state: 'running' }, succeeded: 0 }), operations: [orphan] }).limbo).toHaveLength(1);
+    // What it was told before it died counts.
+    const told: Operation = { ...operation, orphan: true, end: { at: 2, state: 'JOB_STATE_FAILED', right: false, attempt: 1 } };
+    expect(judge({ ...evidence({}), operations: [told] }).lost).toHaveLength(1);
   });
 
   test('that is not over: in limbo', () => {
