@@ -18,6 +18,8 @@ export interface Arena {
 export interface Fault {
   group: Group;
   name: string;
+  /** A replica stands still meanwhile, or does not reach Redis: it may lose its hold on a check, and may say so. */
+  cutsOff?: boolean;
   /** Does it, and resolves when it is over and was seen to happen. Rejects with NotFired when it was not. */
   run(arena: Arena): Promise<void>;
 }

@@ -143,6 +143,7 @@ function fault(name: FailpointName, action: 'exit' | 'stop'): Fault {
   return {
     group: 'failpoints',
     name: `${name}:${action}`,
+    cutsOff: action === 'stop',
     run: async (arena) => {
       const { fleet, draw } = arena;
       const { by, busy } = STIMULI[name];

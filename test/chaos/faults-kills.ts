@@ -61,8 +61,14 @@ const clientKill: Fault = {
 export const killFaults: Fault[] = [
   clientKill,
   ...victims.flatMap(({ name, kill, freeze }): Fault[] => [
-    { group: 'kills', name: `${name}:kill`, run: kill },
-    { group: 'kills', name: `${name}:stop-1-lease`, run: (arena) => freeze(arena, LEASE_MS) },
-    { group: 'kills', name: `${name}:stop-3-leases`, run: (arena) => freeze(arena, 3 * LEASE_MS) },
+    { group: 'kills', name: `${name}:kill`, cutsOff: name === 'redis', run: kill },
+    ...Object.entries({ 'stop-1-lease': LEASE_MS, 'stop-3-leases': 3 * LEASE_MS }).map(
+      ([how, ms]): Fault => ({
+        group: 'kills',
+        name: `${name}:${how}`,
+        cutsOff: name === 'redis' || name === 'replica',
+        run: (arena) => freeze(arena, ms),
+      }),
+    ),
   ]),
 ];

@@ -21,6 +21,7 @@ export const linkFaults: Fault[] = Object.entries(LINKS).flatMap(([link, choose]
     (what): Fault => ({
       group: 'links',
       name: `${link}:${what}`,
+      cutsOff: link === 'redis',
       run: async (arena) => {
         const proxy = choose(arena);
         if (!proxy) throw new Error(`no proxy on ${link}`);

@@ -45,4 +45,4 @@ const FAULTS: Record<string, (arena: Arena) => Promise<void>> = {
   },
 };
 
-export const redisFaults: Fault[] = Object.entries(FAULTS).map(([name, run]) => ({ group: 'redis', name, run }));
+export const redisFaults: Fault[] = Object.entries(FAULTS).map(([name, run]) => ({ group: 'redis', name, cutsOff: name !== 'script-flush', run }));

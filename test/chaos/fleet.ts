@@ -21,8 +21,13 @@ const READY_MS = 30_000;
 /** Dialed workers listen on 127.0.0.1; the replicas reach them through the proxies, on the same port of this one. */
 const PROXIED_IP = '127.0.0.2';
 
-/** What is told as a bug and is none here: BullMQ's words for a replica that stood still: its check is repeated by another. */
-const EXPECTED = /could not renew lock|Missing lock/;
+/** BullMQ's words for a replica that was cut off while it had a check: it is repeated by another. */
+const LOST_LOCK = /could not renew lock|Missing lock/;
+
+/** Does that line of a replica tell of what must not happen inside? `cutOff`: it may have lost a check. */
+export function tellsOfFault(line: string, cutOff: boolean): boolean {
+  return (/"level":[56]0/.test(line) || !line.startsWith('{')) && !(cutOff && LOST_LOCK.test(line));
+}
 
 type Contract = 'runner' | 'attached' | 'legacy';
 
@@ -223,12 +228,10 @@ export class Fleet {
     return children.map((child) => `--- ${child.name} ${child.running ? 'runs' : 'ended'}\n${child.tail()}`).join('\n');
   }
 
-  /** Lines of replicas that tell of what must not happen inside, those of past lives too. Each is told once. */
-  newFaults(): string[] {
+  /** Lines of replicas that tell of what must not happen inside, those of past lives too. Each is told once. `cutOff`: one may have lost a check. */
+  newFaults(cutOff: boolean): string[] {
     const children = [...this.#past, ...this.replicas.map(({ child }) => child)].filter(({ name }) => /^r\d/.test(name));
-    const found = children.flatMap(({ lines }) =>
-      lines.filter((line) => (/"level":[56]0/.test(line) || !line.startsWith('{')) && !EXPECTED.test(line)),
-    );
+    const found = children.flatMap(({ lines }) => lines.filter((line) => tellsOfFault(line, cutOff)));
     const fresh = found.filter((line) => !this.#toldFaults.has(line));
     for (const line of fresh) this.#toldFaults.add(line);
     return fresh;

@@ -83,7 +83,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
     if (looks.audits < LEAST_LOOKS || looks.jobs < LEAST_LOOKS) violations.push(`nobody watched: ${JSON.stringify(looks)}`);
   }
   violations.push(...load.broken);
-  for (const line of fleet.newFaults()) violations.push(`a replica said: ${line}`);
+  for (const line of fleet.newFaults(fault.cutsOff ?? false)) violations.push(`a replica said: ${line}`);
   violations.push(...verdict.lost, ...verdict.limbo, ...verdict.broken);
   if (verdict.duplicated > 0) violations.push(`${verdict.duplicated} results were accepted beyond one a job`);
   const trial: Trial = { group: fault.group, fault: fault.name, seed, fired, healMs, ...verdict, violations };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { POOL } from '../../chaos/fleet.js';
+import { POOL, tellsOfFault } from '../../chaos/fleet.js';
 import type { Operation } from '../../chaos/history.js';
 import type { JobLook } from '../../chaos/look.js';
 import { chosen, FAULTS, plan } from '../../chaos/schedule.js';
@@ -113,6 +113,20 @@ describe('the verdict on a job', () => {
       lost: [],
     });
   });
+});
+
+test('a lost check is pardoned only where a replica stands still or Redis is out of its reach; nothing else is', () => {
+  const lost = '{"level":50,"msg":"could not renew lock for job 7"}';
+  expect([tellsOfFault(lost, true), tellsOfFault(lost, false)]).toEqual([false, true]);
+  const others = ['{"level":50,"msg":"x"}', '{"level":60,"msg":"x"}', 'TypeError: x', '{"level":30,"msg":"x"}'];
+  expect(others.map((line) => tellsOfFault(line, true))).toEqual([true, true, true, false]);
+  const pardoned = FAULTS.filter(({ cutsOff }) => cutsOff).map(({ group, name }) => `${group}/${name}`);
+  expect(pardoned).toEqual(
+    expect.arrayContaining(['kills/replica:stop-1-lease', 'redis/outage-31s', 'links/redis:drop', 'failpoints/tick-reply:stop']),
+  );
+  // A replica that is killed says nothing; what happens to others leaves it where it was.
+  const never = /^(workers\/|links\/(?!redis:)|failpoints\/.*:exit|kills\/(client|runner|attached|legacy|replica:kill))/;
+  expect(pardoned.filter((name) => never.test(name))).toEqual([]);
 });
 
 test('the same seed is the same plan, another is another, and each fault comes before any comes twice', () => {
