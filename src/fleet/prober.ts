@@ -119,7 +119,7 @@ export class Prober {
     }
   }
 
-  /** A call broke: the attempt may run, may have ended, may be lost. `outcome`: what to say of it if it is lost. */
+  /** A call broke: the attempt may run, may have ended, may be lost. `outcome`: what to say of it if it is lost. Never rejects. */
   async resolveDoubt(attempt: Attempt, outcome: Outcome): Promise<void> {
     const { links, finisher, timeoutMs, rejoin, onError } = this.#options;
     const link = links.get(attempt.pool, attempt.worker);
@@ -137,7 +137,9 @@ export class Prober {
       if (!(error instanceof ProbeFailed)) onError(error);
       // Nobody there: others make sure at once. Silence: the lease stays, and the sweep goes on asking.
       const refused = error instanceof ProbeFailed && error.kind === 'refused';
-      await this.#missed(link, refused ? 1 : this.#options.misses, error instanceof Error ? error.message : String(error));
+      const reason = error instanceof Error ? error.message : String(error);
+      // When Redis does not answer either, the attempt stays doubtful: the next sweep asks again.
+      await this.#missed(link, refused ? 1 : this.#options.misses, reason).catch(onError);
     }
   }
 

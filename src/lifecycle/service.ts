@@ -32,6 +32,8 @@ export async function runService(config: Config): Promise<number> {
   });
   replica.log.warn('INSECURE: plaintext, and whoever reaches this port may do everything');
   arm(config.FAILPOINT, replica.log);
+  // A bug of ours in the background of one call: no reason to cut everybody else's.
+  process.on('unhandledRejection', (reason) => replica.log.error({ err: toError(reason) }, 'unhandled rejection'));
   const told = new AbortController();
   const signalled = new Promise<void>((resolve) => {
     for (const [signal, number] of Object.entries(SIGNALS)) {
