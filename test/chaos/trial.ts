@@ -40,6 +40,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   const draw = drawFrom(seed);
   fleet.forgetNotes();
   const before = await counted(fleet);
+  const links = await legacyLinks(fleet);
   const load = new Load({ clients: fleet.clients, name, draw });
   const inspection = await openInspection(fleet.redis.url);
   const watchers = POOLS.map((pool) => {
@@ -76,7 +77,13 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   const found = await Promise.all(watchers.map(async (watcher, i) => [POOLS[i] ?? '', await watcher.all()] as const));
   inspection.stop();
   const notes = fleet.notes();
-  const verdict = judge({ operations: load.operations, jobs: new Map(found), succeeded: (await counted(fleet)) - before, notes });
+  const verdict = judge({
+    operations: load.operations,
+    jobs: new Map(found),
+    succeeded: (await counted(fleet)) - before,
+    notes,
+    relinked: (await legacyLinks(fleet)) - links,
+  });
   if (load.ended < LEAST_JOBS) violations.push(`only ${load.ended} jobs ended: too few to say anything`);
   for (const { broken, looks } of watchers) {
     violations.push(...broken);
@@ -111,6 +118,13 @@ async function untold({ direct }: Fleet, load: Load): Promise<void> {
 async function counted({ direct }: Fleet): Promise<number> {
   const counts = await Promise.all(POOLS.map((pool) => direct.hget(keys.meta(pool), 'succeeded')));
   return counts.reduce((sum, n) => sum + Number(n ?? 0), 0);
+}
+
+/** How many links the workers of the first contract have had, all told. */
+async function legacyLinks({ direct, workers }: Fleet): Promise<number> {
+  const legacy = workers.filter(({ contract }) => contract === 'legacy');
+  const links = await Promise.all(legacy.map(({ pool, id }) => direct.hget(keys.worker(pool, id), 'link')));
+  return links.reduce((sum, n) => sum + Number(n ?? 0), 0);
 }
 
 function chain(error: unknown): string {

@@ -11,6 +11,8 @@ export interface Evidence {
   /** Successes that the scripts counted in this trial. */
   succeeded: number;
   notes: readonly Note[];
+  /** How often in this trial a worker of the first contract got a link anew: another home, or the same after a break. */
+  relinked: number;
 }
 
 export interface Verdict {
@@ -30,6 +32,8 @@ export interface Verdict {
    * registers is taken for its former life, and sent what that was sent. Part of the re-runs.
    */
   otherLives: number;
+  /** Executions of jobs of the first contract that neither an attempt nor a handover tells of. Part of the re-runs. */
+  resent: number;
   /** Dead letters that had all their attempts or handovers. */
   buried: number;
 }
@@ -40,7 +44,7 @@ const POISON_ATTEMPTS = 3;
 const MAX_HANDOVERS = 5;
 
 /** Holds what clients saw against what workers noted and what stands in Redis. */
-export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict {
+export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence): Verdict {
   const verdict: Verdict = {
     jobs: operations.length,
     lost: [],
@@ -49,6 +53,7 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
     broken: [],
     reruns: { spent: 0, handedOver: 0 },
     otherLives: 0,
+    resent: 0,
     buried: 0,
   };
   const starts = count(notes.filter(({ event }) => event === 'start').map(({ jobId }) => jobId));
@@ -57,6 +62,8 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
   const byJob = new Map<string, Note[]>();
   for (const note of notes) byJob.set(note.jobId, [...(byJob.get(note.jobId) ?? []), note]);
   const ofJob = (id: string) => byJob.get(id) ?? [];
+  const idsOf = (name: string) => new Set(operations.filter(({ pool }) => pool === name).map(({ id }) => id));
+  const [sdk, legacy] = [idsOf(POOL), idsOf(LEGACY_POOL)];
   let ended = 0;
   for (const operation of operations) {
     const { pool, id, kind } = operation;
@@ -79,7 +86,7 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
       verdict.reruns.spent += Math.min(again, job.attempt - 1);
       verdict.reruns.handedOver += Math.max(0, again - (job.attempt - 1));
     }
-    // A worker without fences may be sent what it runs already, under the same attempt: its home died before it was confirmed.
+    if (pool === LEGACY_POOL) verdict.resent += Math.max(0, again - (job.attempt - 1) - job.handovers);
     const lives = pool === POOL ? begunAgain(ofJob(id)) : 0;
     verdict.otherLives += lives;
     if (pool === POOL && again > job.attempt - 1 + job.handovers + lives) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
@@ -91,10 +98,14 @@ export function judge({ operations, jobs, succeeded, notes }: Evidence): Verdict
     } else if (job.attempt >= (kind === 'poison' ? POISON_ATTEMPTS : MAX_ATTEMPTS) || job.handovers >= MAX_HANDOVERS) verdict.buried++;
     else verdict.broken.push(`${id} is ${job.state} too early: ${told}`);
   }
+  // A worker of the first contract knows no fences. When its home dies before it has told Redis that a job arrived, the next home sends it
+  // once more, under the same attempt: once for each link that the worker gets, for it takes one job at a time. So does a worker that
+  // ended and listens again at its address, for it looks like the one before it: once for each life.
+  const most = relinked + livesBeyondFirst(notes.filter(({ jobId }) => legacy.has(jobId)));
+  if (verdict.resent > most) verdict.broken.push(`L2 ${verdict.resent} executions of the first contract told by no attempt, ${most} may be`);
   verdict.duplicated = Math.max(0, succeeded - ended);
   if (succeeded < ended) verdict.broken.push(`${ended} jobs succeeded, ${succeeded} were counted`);
   // The first contract has no fences: there a job may run beside itself.
-  const sdk = new Set(operations.filter(({ pool }) => pool === POOL).map(({ id }) => id));
   const inOneLife = notes.filter(({ jobId }) => sdk.has(jobId)).map((note) => ({ ...note, fence: `${note.fence} in life ${note.life}` }));
   for (const what of doubles(inOneLife)) verdict.broken.push(`I4 begun twice: ${what}`);
   return verdict;
@@ -105,6 +116,11 @@ function begunAgain(notes: readonly Note[]): number {
   const starts = notes.filter(({ event }) => event === 'start');
   const lives = new Set(starts.map(({ fence, life }) => `${fence} ${life}`)).size;
   return lives - new Set(starts.map(({ fence }) => fence)).size;
+}
+
+/** Of each worker, the processes that ran something beyond its first. */
+function livesBeyondFirst(notes: readonly Note[]): number {
+  return new Set(notes.map(({ worker, life }) => `${worker} ${life}`)).size - new Set(notes.map(({ worker }) => worker)).size;
 }
 
 function count(list: readonly string[]): Map<string, number> {

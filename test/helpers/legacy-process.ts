@@ -20,11 +20,11 @@ interface Settings {
 const { target, id, file, port = 0, ip = '127.0.0.1' } = JSON.parse(process.env['WORKER'] ?? '{}') as Settings;
 const PING_MS = 1_000;
 const say = (msg: string, more: Record<string, unknown> = {}) => process.stdout.write(`${JSON.stringify({ msg, id, ...more })}\n`);
-const note = (event: 'start' | 'end', jobId: string, run: number) =>
-  appendFileSync(
-    file,
-    `${JSON.stringify({ event, worker: id, jobId, fence: `${id} ${run}`, attempt: 0, how: event === 'end' ? 'done' : '', at: Date.now() })}\n`,
-  );
+const note = (event: 'start' | 'end', jobId: string, run: number) => {
+  const how = event === 'end' ? 'done' : '';
+  const line = { event, worker: id, jobId, fence: `${id} ${run}`, attempt: 0, how, at: Date.now(), life: process.pid };
+  appendFileSync(file, `${JSON.stringify(line)}\n`);
+};
 
 let busy = false;
 let runs = 0;

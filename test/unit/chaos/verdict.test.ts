@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { POOL, tellsOfFault } from '../../chaos/fleet.js';
+import { LEGACY_POOL, POOL, tellsOfFault } from '../../chaos/fleet.js';
 import type { Operation } from '../../chaos/history.js';
 import type { JobLook } from '../../chaos/look.js';
 import { chosen, FAULTS, plan } from '../../chaos/schedule.js';
@@ -28,7 +28,7 @@ function evidence(but: {
   succeeded?: number;
 }): Evidence {
   const jobs = new Map([[POOL, new Map([['j', but.gone ? undefined : { ...job, ...but.job }]])]]);
-  return { operations: [{ ...operation, ...but.operation }], jobs, succeeded: but.succeeded ?? 1, notes: but.notes ?? [start, end] };
+  return { operations: [{ ...operation, ...but.operation }], jobs, succeeded: but.succeeded ?? 1, notes: but.notes ?? [start, end], relinked: 0 };
 }
 
 describe('the verdict on a job', () => {
@@ -41,21 +41,15 @@ describe('the verdict on a job', () => {
       broken: [],
       reruns: { spent: 0, handedOver: 0 },
       otherLives: 0,
+      resent: 0,
       buried: 0,
     });
   });
 
-  test('that was acknowledged and is gone: lost; that was not: nothing', () => {
-    expect(judge(evidence({ gone: true, succeeded: 0 })).lost).toHaveLength(1);
+  test('that was never acknowledged and is not there: nothing', () => {
     const { ackedAt: _, end: __, ...never } = operation;
     const unknown: Evidence = { ...evidence({ gone: true, succeeded: 0 }), operations: [{ ...never, outcome: 'unknown' }] };
     expect(judge(unknown)).toMatchObject({ lost: [], limbo: [], broken: [] });
-  });
-
-  test('whose client was told nothing, or something else: lost', () => {
-    const { end: _, ...untold } = operation;
-    expect(judge({ ...evidence({}), operations: [untold] }).lost).toHaveLength(1);
-    expect(judge(evidence({ operation: { end: { at: 2, state: 'JOB_STATE_FAILED', right: false, attempt: 1 } } })).lost).toHaveLength(1);
   });
 
   test('whose client died before it was told: it must be over, and nobody can say more', () => {
@@ -69,16 +63,25 @@ describe('the verdict on a job', () => {
     expect(judge({ ...evidence({}), operations: [told] }).lost).toHaveLength(1);
   });
 
-  test('that is not over: in limbo', () => {
-    expect(judge(evidence({ job: { state: 'waiting', done: 0 }, succeeded: 0 })).limbo).toHaveLength(1);
-  });
-
-  test('that was accepted twice: duplicated; that ran twice: a re-run, if attempts or handovers tell of it', () => {
-    expect(judge(evidence({ succeeded: 2 })).duplicated).toBe(1);
+  test('that ran twice: a re-run, if attempts or handovers tell of it', () => {
     const again = [{ ...start, fence: '6' }, start, end];
     expect(judge(evidence({ job: { attempt: 2 }, notes: again }))).toMatchObject({ reruns: { spent: 1, handedOver: 0 }, broken: [] });
     expect(judge(evidence({ job: { handovers: 1 }, notes: again }))).toMatchObject({ reruns: { spent: 0, handedOver: 1 }, broken: [] });
-    expect(judge(evidence({ notes: again })).broken).toHaveLength(1);
+  });
+
+  test('of the first contract, that ran more often than attempts and handovers tell: once for each new link and each new life', () => {
+    const ran = (...lives: number[]) => lives.flatMap((life, i) => [1, 2].map((n) => ({ ...(n === 1 ? start : end), fence: `w ${i}`, life })));
+    const given = (notes: Note[], relinked: number, but: Partial<JobLook> = {}) => {
+      const legacy = { ...operation, pool: LEGACY_POOL };
+      return judge({ ...evidence({ notes }), operations: [legacy], jobs: new Map([[LEGACY_POOL, new Map([['j', { ...job, ...but }]])]]), relinked });
+    };
+    expect(given(ran(1), 0)).toMatchObject({ resent: 0, broken: [] });
+    expect(given(ran(1, 1), 1)).toMatchObject({ resent: 1, broken: [] });
+    expect(given(ran(1, 2), 0)).toMatchObject({ resent: 1, broken: [] });
+    expect(given(ran(1, 1), 0, { handovers: 1 })).toMatchObject({ resent: 0, broken: [] });
+    expect(given(ran(1, 1), 0, { attempt: 2 })).toMatchObject({ resent: 0, broken: [] });
+    expect(given(ran(1, 1), 0).broken.join()).toContain('L2 1 executions of the first contract');
+    expect(given(ran(1, 2, 2), 0).broken.join()).toContain('L2 2 executions of the first contract');
   });
 
   test('that another life of its worker began under the same fence: told apart, and no violation', () => {
@@ -91,18 +94,49 @@ describe('the verdict on a job', () => {
     expect(judge(evidence({ notes: lives.map((note) => ({ ...note, life: 1 })) })).broken).not.toEqual([]);
   });
 
-  test.each([
-    ['brought another result', evidence({ operation: { end: { at: 2, state: 'JOB_STATE_SUCCEEDED', right: false, attempt: 1 } } })],
-    ['was refused', evidence({ operation: { outcome: 'fail' } })],
-    ['under a fence that nobody ended', evidence({ notes: [start] })],
-    ['begun twice', evidence({ notes: [start, start, end], job: { handovers: 1 } })],
-    [
-      'too early',
-      evidence({ operation: { end: { at: 2, state: 'JOB_STATE_FAILED', right: false, attempt: 1 } }, job: { state: 'failed' }, succeeded: 0 }),
-    ],
-    ['were counted', evidence({ succeeded: 0 })],
-  ])('%s: broken', (words, given) => {
-    expect(judge(given).broken.join()).toContain(words);
+  const told = (state: string, right: boolean) => ({ end: { at: 2, state: `JOB_STATE_${state}`, right, attempt: 1 } });
+  const { end: _, ...untold } = operation;
+  const over = (state: string, but: Partial<JobLook> = {}, kind = 'slow') =>
+    evidence({ operation: { ...told(state.toUpperCase(), false), kind }, job: { state, ...but }, succeeded: 0 });
+
+  /** In each history one thing alone is wrong. */
+  const VIOLATIONS: [kind: 'lost' | 'limbo' | 'broken', words: string, history: Evidence][] = [
+    ['lost', 'j is gone', evidence({ gone: true, succeeded: 0 })],
+    ['lost', 'its client was told otherwise', { ...evidence({}), operations: [untold] }],
+    ['lost', 'its client was told otherwise', evidence({ operation: told('FAILED', true) })],
+    ['limbo', 'j is waiting', evidence({ job: { state: 'waiting', done: 0 }, succeeded: 0 })],
+    ['limbo', 'j is running', evidence({ job: { state: 'running', done: 0 }, succeeded: 0 })],
+    ['broken', 'j was refused', evidence({ operation: { outcome: 'fail' } })],
+    ['broken', 'L2 j ran 2 times', evidence({ notes: [{ ...start, fence: '6' }, start, end] })],
+    ['broken', 'L2 j ran 3 times', evidence({ notes: [{ ...start, fence: '5' }, { ...start, fence: '6' }, start, end], job: { attempt: 2 } })],
+    ['broken', 'I4 begun twice: j 7', evidence({ notes: [start, start, end], job: { handovers: 1 } })],
+    ['broken', 'j brought another result', evidence({ operation: told('SUCCEEDED', false) })],
+    ['broken', 'under a fence that nobody ended', evidence({ notes: [start] })],
+    ['broken', 'under a fence that nobody ended', evidence({ notes: [start, end], job: { done: 8 } })],
+    ['broken', 'j is failed too early', over('failed')],
+    ['broken', 'j is failed too early', over('failed', { attempt: 9, handovers: 4 })],
+    ['broken', 'j is failed too early', over('failed', { attempt: 2 }, 'poison')],
+    ['broken', 'j is expired too early', over('expired')],
+    ['broken', 'j is cancelled too early', over('cancelled')],
+    ['broken', '1 jobs succeeded, 0 were counted', evidence({ succeeded: 0 })],
+  ];
+
+  test.each(VIOLATIONS)('%s: %s, and nothing else', (kind, words, history) => {
+    const { lost, limbo, broken, duplicated } = judge(history);
+    expect({ lost, limbo, broken, duplicated }).toEqual({
+      ...{ lost: [], limbo: [], broken: [], duplicated: 0 },
+      [kind]: [expect.stringContaining(words)],
+    });
+  });
+
+  test('duplicated: results beyond one a job, and nothing else', () => {
+    expect(judge(evidence({ succeeded: 2 }))).toMatchObject({ duplicated: 1, lost: [], limbo: [], broken: [] });
+    expect(judge({ ...over('failed', { attempt: 10 }), succeeded: 1 })).toMatchObject({ duplicated: 1, lost: [], limbo: [], broken: [] });
+  });
+
+  test('that had all its attempts: buried, which is explained', () => {
+    expect(judge(over('failed', { attempt: 10 }))).toMatchObject({ buried: 1, broken: [], lost: [] });
+    expect(judge(over('failed', { attempt: 3 }, 'poison'))).toMatchObject({ buried: 1, broken: [], lost: [] });
   });
 
   test('that had all its handovers: buried, which is explained', () => {
