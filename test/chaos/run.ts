@@ -14,8 +14,6 @@ export interface Summary {
   limbo: number;
   worstHealMs: number;
   reruns: number;
-  /** Of the re-runs: see Verdict. */
-  otherLives: number;
   seed: number;
 }
 
@@ -67,7 +65,6 @@ export function summaryOf(trials: readonly Trial[], seed: number): Summary {
     limbo: sum(({ limbo }) => limbo.length),
     worstHealMs: Math.max(0, ...trials.map(({ healMs }) => healMs)),
     reruns: sum(({ reruns }) => reruns.spent + reruns.handedOver),
-    otherLives: sum(({ otherLives }) => otherLives),
     seed,
   };
 }

@@ -27,11 +27,6 @@ export interface Verdict {
   broken: string[];
   /** Executions beyond the first of a job: what at-least-once costs. By what brought them about. */
   reruns: { spent: number; handedOver: number };
-  /**
-   * Executions under a fence that an earlier life of the same worker had begun: a dialed worker that comes back at its address before it
-   * registers is taken for its former life, and sent what that was sent. Part of the re-runs.
-   */
-  otherLives: number;
   /** Executions of jobs of the first contract that neither an attempt nor a handover tells of. Part of the re-runs. */
   resent: number;
   /** Dead letters that had all their attempts or handovers. */
@@ -52,16 +47,12 @@ export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence
     limbo: [],
     broken: [],
     reruns: { spent: 0, handedOver: 0 },
-    otherLives: 0,
     resent: 0,
     buried: 0,
   };
   const starts = count(notes.filter(({ event }) => event === 'start').map(({ jobId }) => jobId));
   const done = new Set(notes.filter(({ how }) => how === 'done').map(({ jobId, fence }) => `${jobId} ${fence}`));
   const doneAtAll = new Set(notes.filter(({ how }) => how === 'done').map(({ jobId }) => jobId));
-  const byJob = new Map<string, Note[]>();
-  for (const note of notes) byJob.set(note.jobId, [...(byJob.get(note.jobId) ?? []), note]);
-  const ofJob = (id: string) => byJob.get(id) ?? [];
   const idsOf = (name: string) => new Set(operations.filter(({ pool }) => pool === name).map(({ id }) => id));
   const [sdk, legacy] = [idsOf(POOL), idsOf(LEGACY_POOL)];
   let ended = 0;
@@ -87,9 +78,7 @@ export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence
       verdict.reruns.handedOver += Math.max(0, again - (job.attempt - 1));
     }
     if (pool === LEGACY_POOL) verdict.resent += Math.max(0, again - (job.attempt - 1) - job.handovers);
-    const lives = pool === POOL ? begunAgain(ofJob(id)) : 0;
-    verdict.otherLives += lives;
-    if (pool === POOL && again > job.attempt - 1 + job.handovers + lives) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
+    if (pool === POOL && again > job.attempt - 1 + job.handovers) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
     if (job.state === 'succeeded') {
       ended++;
       if (operation.end && !operation.end.right) verdict.broken.push(`${id} brought another result: ${told}`);
@@ -105,17 +94,10 @@ export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence
   if (verdict.resent > most) verdict.broken.push(`L2 ${verdict.resent} executions of the first contract told by no attempt, ${most} may be`);
   verdict.duplicated = Math.max(0, succeeded - ended);
   if (succeeded < ended) verdict.broken.push(`${ended} jobs succeeded, ${succeeded} were counted`);
-  // The first contract has no fences: there a job may run beside itself.
-  const inOneLife = notes.filter(({ jobId }) => sdk.has(jobId)).map((note) => ({ ...note, fence: `${note.fence} in life ${note.life}` }));
-  for (const what of doubles(inOneLife)) verdict.broken.push(`I4 begun twice: ${what}`);
+  // The first contract has no fences: there a job may run beside itself. Elsewhere a fence is begun once, in whichever life of its worker.
+  const fenced = notes.filter(({ jobId }) => sdk.has(jobId));
+  for (const what of doubles(fenced)) verdict.broken.push(`I4 begun twice: ${what}`);
   return verdict;
-}
-
-/** Beginnings under a fence that another life had begun. */
-function begunAgain(notes: readonly Note[]): number {
-  const starts = notes.filter(({ event }) => event === 'start');
-  const lives = new Set(starts.map(({ fence, life }) => `${fence} ${life}`)).size;
-  return lives - new Set(starts.map(({ fence }) => fence)).size;
 }
 
 /** Of each worker, the processes that ran something beyond its first. */

@@ -40,7 +40,6 @@ describe('the verdict on a job', () => {
       limbo: [],
       broken: [],
       reruns: { spent: 0, handedOver: 0 },
-      otherLives: 0,
       resent: 0,
       buried: 0,
     });
@@ -84,16 +83,6 @@ describe('the verdict on a job', () => {
     expect(given(ran(1, 2, 2), 0).broken.join()).toContain('L2 2 executions of the first contract');
   });
 
-  test('that another life of its worker began under the same fence: told apart, and no violation', () => {
-    const lives = [
-      { ...start, life: 1 },
-      { ...start, life: 2 },
-      { ...end, life: 2 },
-    ];
-    expect(judge(evidence({ notes: lives }))).toMatchObject({ otherLives: 1, broken: [] });
-    expect(judge(evidence({ notes: lives.map((note) => ({ ...note, life: 1 })) })).broken).not.toEqual([]);
-  });
-
   const told = (state: string, right: boolean) => ({ end: { at: 2, state: `JOB_STATE_${state}`, right, attempt: 1 } });
   const { end: _, ...untold } = operation;
   const over = (state: string, but: Partial<JobLook> = {}, kind = 'slow') =>
@@ -110,6 +99,18 @@ describe('the verdict on a job', () => {
     ['broken', 'L2 j ran 2 times', evidence({ notes: [{ ...start, fence: '6' }, start, end] })],
     ['broken', 'L2 j ran 3 times', evidence({ notes: [{ ...start, fence: '5' }, { ...start, fence: '6' }, start, end], job: { attempt: 2 } })],
     ['broken', 'I4 begun twice: j 7', evidence({ notes: [start, start, end], job: { handovers: 1 } })],
+    [
+      'broken',
+      'I4 begun twice: j 7 on w',
+      evidence({
+        notes: [
+          { ...start, life: 1 },
+          { ...start, life: 2 },
+          { ...end, life: 2 },
+        ],
+        job: { handovers: 1 },
+      }),
+    ],
     ['broken', 'j brought another result', evidence({ operation: told('SUCCEEDED', false) })],
     ['broken', 'under a fence that nobody ended', evidence({ notes: [start] })],
     ['broken', 'under a fence that nobody ended', evidence({ notes: [start, end], job: { done: 8 } })],
