@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type Clock, systemClock } from '../domain/clock.js';
+import { freePort } from './free-port.js';
 
 /**
  * A real Redis as a child process, for the demo and the tests: `redis-server` or `valkey-server` from PATH, on the loopback.
@@ -276,16 +277,5 @@ function ask(port: number): Promise<string> {
       if (answer.startsWith('-') || answer.includes('process_id:')) end();
     });
     socket.write('INFO server\r\n');
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => (address !== null && typeof address === 'object' ? resolve(address.port) : reject(new Error('no free port'))));
-    });
   });
 }
