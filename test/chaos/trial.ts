@@ -1,6 +1,7 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MusterError } from '../../src/domain/errors.js';
 import { keys } from '../../src/store/keys.js';
 import { until } from '../helpers/until.js';
 import { type Fault, NotFired } from './arena.js';
@@ -74,7 +75,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   await load.stop(LOST_MS);
   await untold(fleet, load);
   await Promise.all(watchers.map((watcher) => watcher.stop()));
-  const found = await Promise.all(watchers.map(async (watcher, i) => [POOLS[i] ?? '', await watcher.all()] as const));
+  const found = await Promise.all(watchers.map(async (watcher, i) => [POOLS[i] ?? '', await lastLook(watcher)] as const));
   inspection.stop();
   const notes = fleet.notes();
   const verdict = judge({
@@ -113,6 +114,15 @@ async function untold({ direct }: Fleet, load: Load): Promise<void> {
     return (await Promise.all(looks)).flat().every((job) => job === undefined || isOver(job));
   };
   await until(over, { timeoutMs: LOST_MS }).catch(() => {});
+}
+
+/** Redis may have been away a moment ago, and the inspection's connection to it still is. */
+function lastLook(watcher: Watcher): ReturnType<Watcher['all']> {
+  const whenAway = (error: unknown) => {
+    if (error instanceof MusterError && error.code === 'unavailable') return undefined;
+    throw error;
+  };
+  return until(() => watcher.all().catch(whenAway), { timeoutMs: LOST_MS, what: 'Redis to answer the last look' });
 }
 
 async function counted({ direct }: Fleet): Promise<number> {
