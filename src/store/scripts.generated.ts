@@ -281,7 +281,7 @@ local function take_worker()
     local w = worker_get(id)
     w.listed = false
     if w.state == 'free' and home_alive(w.home) then
-      local room = w.slots - call('HLEN', held_key(id))
+      local room = w.slots == 1 and 1 or w.slots - call('HLEN', held_key(id))
       if room > 0 and not w.blocked then return w, room end
     end
     if w.state == 'free' and not home_alive(w.home) then
@@ -367,6 +367,20 @@ local function unlist(w)
     call('LREM', FREE, 1, w.id)
     w.listed = false
   end
+end
+local FEW_SLOTS = 4
+local function held_fence(w, job)
+  w.holds = nil
+  if w.slots > FEW_SLOTS then return call('HGET', held_key(w.id), job) end
+  local held, fence_ = call('HGETALL', held_key(w.id)), false
+  for i = 1, #held, 2 do
+    if held[i] == job then fence_ = held[i + 1] end
+  end
+  w.holds = #held / 2
+  return fence_
+end
+local function let_go(w, job)
+  if call('HDEL', held_key(w.id), job) == 1 and w.holds then w.holds = w.holds - 1 end
 end
 local function settle(w)
   if not active(w) then return end
@@ -936,12 +950,12 @@ local function free_slot(w, link)
 end
 for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, delay in items() do
   local w = freed[worker] or worker_get(worker)
-  local held = w.boot == boot and call('HGET', held_key(worker), job)
+  local held = w.boot == boot and held_fence(w, job)
   local j = job_get(job)
   local verdict = 'stale'
   if held == fence_ and j.state == 'running' and j.fence == fence_ then
     verdict = 'accepted'
-    call('HDEL', held_key(worker), job)
+    let_go(w, job)
     score(LEASES, job, false)
     if outcome == 'ok' then
       local keep = terminal(j, 'succeeded', HOME, fence_)
@@ -952,12 +966,14 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
     end
     free_slot(w, link)
   elseif held == '!' .. fence_ then
+    w.holds = nil
     unhold(worker, job, fence_)
     if j.state == 'cancelled' then verdict = 'cancelled' elseif not j.state then verdict = 'gone' end
     free_slot(w, link)
   elseif not j.state then
     verdict = 'gone'
     if held == fence_ then
+      w.holds = nil
       unhold(worker, job, fence_)
       free_slot(w, link)
     end

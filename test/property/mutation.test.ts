@@ -28,7 +28,7 @@ const mutations: { name: string; from: string; to: string }[] = [
     from: 'if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end\nend\nlocal function revoke',
     to: 'end\nlocal function revoke',
   },
-  { name: 'finish does not check the boot', from: 'local held = w.boot == boot and call(', to: 'local held = call(' },
+  { name: 'finish does not check the boot', from: 'local held = w.boot == boot and held_fence(', to: 'local held = held_fence(' },
   {
     name: 'accept takes a hint whose lease has moved',
     from: "and j.fence == fence_\n    and call('HGET', held_key(worker), job) == fence_",

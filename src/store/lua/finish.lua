@@ -26,12 +26,12 @@ end
 
 for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, delay in items() do
   local w = freed[worker] or worker_get(worker)
-  local held = w.boot == boot and call('HGET', held_key(worker), job)
+  local held = w.boot == boot and held_fence(w, job)
   local j = job_get(job)
   local verdict = 'stale'
   if held == fence_ and j.state == 'running' and j.fence == fence_ then
     verdict = 'accepted'
-    call('HDEL', held_key(worker), job)
+    let_go(w, job)
     score(LEASES, job, false)
     if outcome == 'ok' then
       local keep = terminal(j, 'succeeded', HOME, fence_)
@@ -42,12 +42,14 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
     end
     free_slot(w, link)
   elseif held == '!' .. fence_ then
+    w.holds = nil
     unhold(worker, job, fence_)
     if j.state == 'cancelled' then verdict = 'cancelled' elseif not j.state then verdict = 'gone' end
     free_slot(w, link)
   elseif not j.state then
     verdict = 'gone'
     if held == fence_ then
+      w.holds = nil
       unhold(worker, job, fence_)
       free_slot(w, link)
     end

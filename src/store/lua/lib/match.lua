@@ -67,7 +67,8 @@ local function take_worker()
     local w = worker_get(id)
     w.listed = false
     if w.state == 'free' and home_alive(w.home) then
-      local room = w.slots - call('HLEN', held_key(id))
+      -- Free is who has room: of one slot it is that one.
+      local room = w.slots == 1 and 1 or w.slots - call('HLEN', held_key(id))
       if room > 0 and not w.blocked then return w, room end
     end
     if w.state == 'free' and not home_alive(w.home) then

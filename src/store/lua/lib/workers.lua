@@ -36,6 +36,24 @@ local function unlist(w)
   end
 end
 
+-- The fence under which it holds that job, false for none. Of a worker with few slots all that it holds is read: that is its number too.
+local FEW_SLOTS = 4
+local function held_fence(w, job)
+  w.holds = nil
+  if w.slots > FEW_SLOTS then return call('HGET', held_key(w.id), job) end
+  local held, fence_ = call('HGETALL', held_key(w.id)), false
+  for i = 1, #held, 2 do
+    if held[i] == job then fence_ = held[i + 1] end
+  end
+  w.holds = #held / 2
+  return fence_
+end
+
+-- It holds that job no longer.
+local function let_go(w, job)
+  if call('HDEL', held_key(w.id), job) == 1 and w.holds then w.holds = w.holds - 1 end
+end
+
 -- Puts an active worker where its room says: on the free list, or off it.
 local function settle(w)
   if not active(w) then return end
