@@ -49,6 +49,8 @@ export interface RunnerOptions {
   onRegistered?: (replica: string) => void;
   /** Between tries after a refusal that will not pass by itself. Default 10 s. */
   slowRetryMs?: number;
+  /** What it takes in one message, in bytes. Default 32 MiB: more than any job has. */
+  maxReceiveBytes?: number;
   /** How long `stop` waits for what runs. Default 5 min. */
   stopMs?: number;
   clock?: Clock;
@@ -84,7 +86,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { boot = ids.jobId() } = options;
   const attempts = new Attempts(slots, handlers, clock);
   const server = new Server({
-    'grpc.max_receive_message_length': MESSAGE_BYTES,
+    'grpc.max_receive_message_length': options.maxReceiveBytes ?? MESSAGE_BYTES,
     'grpc.max_send_message_length': MESSAGE_BYTES,
     'grpc.max_concurrent_streams': slots * 4 + 64,
     'grpc.keepalive_time_ms': 20_000,

@@ -1,11 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { until } from '../helpers/until.js';
-import type { Fleet, ReplicaSeat, WorkerSeat } from './fleet.js';
+import type { Fleet } from './fleet.js';
+import type { FleetKind } from './kinds.js';
 import type { Load } from './load.js';
+import type { Loss } from './loss.js';
 import type { Draw } from './random.js';
+import type { ReplicaSeat, WorkerSeat } from './seats.js';
 
-export const GROUPS = ['failpoints', 'kills', 'links', 'redis', 'workers'] as const;
+export const GROUPS = ['failpoints', 'kills', 'links', 'redis', 'clocks', 'workers', 'hostile'] as const;
 export type Group = (typeof GROUPS)[number];
 
 /** Where a fault happens: a fleet at work. */
@@ -13,6 +16,8 @@ export interface Arena {
   fleet: Fleet;
   load: Load;
   draw: Draw;
+  /** To be called while Redis is away, before what is left of it answers. */
+  declare(loss: Loss): void;
 }
 
 export interface Fault {
@@ -20,6 +25,10 @@ export interface Fault {
   name: string;
   /** A replica stands still meanwhile, or does not reach Redis: it may lose its hold on a check, and may say so. */
   cutsOff?: boolean;
+  /** Default: the usual. */
+  fleet?: FleetKind;
+  /** Why it cannot be done here; undefined: it can. */
+  lacks?: () => string | undefined;
   /** Does it, and resolves when it is over and was seen to happen. Rejects with NotFired when it was not. */
   run(arena: Arena): Promise<void>;
 }
@@ -27,6 +36,11 @@ export interface Fault {
 /** The fault did not happen: the trial says nothing. */
 export class NotFired extends Error {
   override readonly name = 'NotFired';
+}
+
+/** The fault happened, and a promise did not hold. */
+export class Broken extends Error {
+  override readonly name = 'Broken';
 }
 
 const FIRE_MS = 20_000;

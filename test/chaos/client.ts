@@ -10,6 +10,7 @@ import { toDuration } from '../../src/sdk/duration.js';
 import { isEnd, jobSpec, waitToEnd } from '../../src/sdk/run.js';
 import type { HistoryLine } from './history.js';
 import { drawFrom } from './random.js';
+import { maxAttempts, NEVER, NEVER_RUN_MS } from './work.js';
 
 /** A client of the chaos as a process of its own: keeps jobs under way, and notes what it was told. Its settings stand in CLIENT, as JSON. */
 interface Settings {
@@ -23,8 +24,8 @@ interface Settings {
 /** One line of stdin. `start`, and after its `stop` (and `give-up`: what is under way is not waited for) it says `rested`; then the next. */
 export type Order =
   | { do: 'start'; name: string; seed: number; file: string }
-  /** Jobs beside the others. `delayMs`: all due at that one moment from now. */
-  | { do: 'more'; batch: number; count: number; kind: string; payload: string; delayMs: number }
+  /** Jobs beside the others. `delayMs`: all due at that one moment from now; `askAfterMs`: their ends are asked for only then. */
+  | { do: 'more'; batch: number; count: number; kind: string; payload: string; delayMs: number; askAfterMs: number }
   | { do: 'stop' }
   | { do: 'give-up' };
 
@@ -34,9 +35,6 @@ const CALL_MS = 2_000;
 const RETRY_MS = 50;
 const RUN_MS = { least: 5, most: 40, long: 800 };
 const LONG_EVERY = 25;
-const ATTEMPTS = 10;
-/** A job that ends its worker is not tried for so long. */
-const POISON_ATTEMPTS = 3;
 
 const { target, id: client, pool, legacy } = JSON.parse(process.env['CLIENT'] ?? '{}') as Settings;
 const say = (msg: string, more: Record<string, unknown> = {}) => process.stdout.write(`${JSON.stringify({ msg, id: client, ...more })}\n`);
@@ -47,6 +45,7 @@ interface Work {
   payload: string;
   notBefore?: Date;
   batch?: number;
+  askAfterMs?: number;
 }
 
 type Told = HistoryLine extends infer L ? (L extends unknown ? Omit<L, 'at'> : never) : never;
@@ -70,9 +69,9 @@ class Shift {
     for (let i = 0; i < OUTSTANDING; i++) this.#keep(this.#lane());
   }
 
-  more({ batch, count, kind, payload, delayMs }: Order & { do: 'more' }): void {
+  more({ batch, count, kind, payload, delayMs, askAfterMs }: Order & { do: 'more' }): void {
     const due = delayMs > 0 ? { notBefore: new Date(Date.now() + delayMs) } : {};
-    for (let i = 0; i < count; i++) this.#keep(this.#run({ kind, payload, batch, ...due }));
+    for (let i = 0; i < count; i++) this.#keep(this.#run({ kind, payload, batch, askAfterMs, ...due }));
   }
 
   giveUp(): void {
@@ -106,9 +105,11 @@ class Shift {
 
   async #run(work: Work): Promise<void> {
     const id = `${this.#name}-${this.#next++}`;
-    const { kind, payload, batch } = work;
+    const { kind, payload, batch, askAfterMs = 0 } = work;
     this.#note({ event: 'invoke', id, pool, kind, payload, ...(batch === undefined ? {} : { batch }) });
-    if (await this.#submit(id, work)) await this.#end(id, payload);
+    if (!(await this.#submit(id, work))) return;
+    if (askAfterMs > 0) await pause(askAfterMs, undefined, { signal: this.#giveUp.signal }).catch(() => {});
+    await this.#end(id, payload);
   }
 
   /** The same submission under the same id until it is answered. true: it was acknowledged. */
@@ -118,7 +119,8 @@ class Shift {
       pool,
       work: legacy ? { $case: 'method', value: '/job.JobService/RunJob' } : { $case: 'kind', value: kind },
       payload: legacy ? Buffer.from(JobRequest.encode(JobRequest.fromPartial({ jobId: id, contextDir: payload })).finish()) : Buffer.from(payload),
-      retry: { maxAttempts: kind === 'poison' ? POISON_ATTEMPTS : ATTEMPTS, initialBackoff: toDuration(20), maxBackoff: toDuration(200) },
+      retry: { maxAttempts: maxAttempts(kind), initialBackoff: toDuration(20), maxBackoff: toDuration(200) },
+      runTimeout: kind === NEVER ? toDuration(NEVER_RUN_MS) : undefined,
       notBefore,
     });
     let last = '';

@@ -2,8 +2,8 @@ import { FAILPOINTS, type FailpointName } from '../../src/domain/failpoints.js';
 import { FAILPOINT_EXIT } from '../../src/lifecycle/failpoint.js';
 import { until } from '../helpers/until.js';
 import { type Arena, type Fault, hold, NotFired } from './arena.js';
-import { LEASE_MS, type ReplicaSeat, TIME_SCALE, type WorkerSeat } from './fleet.js';
 import { between, pick } from './random.js';
+import { LEASE_MS, type ReplicaSeat, TIME_SCALE, type WorkerSeat } from './seats.js';
 
 /** Makes a replica pass a place that the load alone would not, or not soon. */
 type Stimulus = (arena: Arena, seat: ReplicaSeat) => Promise<void>;
@@ -87,7 +87,7 @@ const othersDie: Stimulus = async ({ fleet }, seat) => {
 };
 
 const manyDue: Stimulus = async ({ load }) => {
-  await load.more(DUE_AT_ONCE, 'slow', '1', EACH_MS);
+  await load.more(DUE_AT_ONCE, 'slow', '1', { delayMs: EACH_MS });
 };
 
 /** More pairs at once than one script call makes. */

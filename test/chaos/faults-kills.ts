@@ -1,6 +1,6 @@
 import { type Arena, type Fault, fires, freeze, hold, NotFired, standsStill } from './arena.js';
-import { LEASE_MS } from './fleet.js';
 import { pick } from './random.js';
+import { LEASE_MS } from './seats.js';
 
 const REDIS_AWAY_MS = 500;
 /** What a client has under way when it dies: longer than that takes. */
@@ -53,7 +53,7 @@ const clientKill: Fault = {
   name: 'client:kill',
   run: async ({ load, draw }) => {
     const seat = pick(draw, load.seats);
-    await load.more(UNTOLD.jobs, 'slow', UNTOLD.ms, 0, seat);
+    await load.more(UNTOLD.jobs, 'slow', UNTOLD.ms, { seat });
     if ((await load.kill(seat)).length === 0) throw new NotFired(`${seat.id} had nothing under way`);
   },
 };

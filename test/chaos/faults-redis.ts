@@ -1,12 +1,29 @@
-import { type Arena, type Fault, fires, hold, NotFired } from './arena.js';
-import { TIME_SCALE } from './fleet.js';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Note } from '../helpers/handlers.js';
+import { type Arena, Broken, type Fault, fires, hold, NotFired } from './arena.js';
+import type { Operation } from './history.js';
+import type { FleetKind } from './kinds.js';
+import { liveLeases } from './leases.js';
+import { POOL, TIME_SCALE } from './seats.js';
 
 const AWAY_MS = 500;
+/** Gone when Redis has kept nothing. */
+const MARK = 'chaos:kept';
 const FULL_MS = 2_000;
 const OUTAGE_MS = 31_000 * TIME_SCALE;
-/** Longer than the outage: their leases are what it must not cost. */
-const LONG_JOB_MS = '4000';
-const LONG_JOBS = 30;
+/** They outlast the outage, and their being submitted. */
+const LONG_JOB_MS = '20000';
+const LONG_JOBS = 2_200;
+/** Submitted at once. */
+const AT_ONCE = 220;
+const LEAST_LEASES = 2_000;
+const LEASED_MS = 10_000;
+const LONG_ENDED_MS = 60_000;
+/** Writes that a replica of Redis lacks. */
+const CUT_MS = 1_500;
+/** What a process that was killed has sent is read by then. */
+const SENT_MS = 300;
 
 async function restart({ fleet }: Arena, appendfsync: 'always' | 'everysec', awayMs = AWAY_MS): Promise<void> {
   await fleet.direct.config('SET', 'appendfsync', appendfsync);
@@ -20,29 +37,97 @@ async function refusedAsFull({ fleet }: Arena): Promise<number> {
   return Number(stats.match(/errorstat_OOM:count=(\d+)/)?.[1] ?? 0);
 }
 
-const FAULTS: Record<string, (arena: Arena) => Promise<void>> = {
-  'restart:always': (arena) => restart(arena, 'always'),
-  'restart:everysec': (arena) => restart(arena, 'everysec'),
-  'script-flush': async ({ fleet }) => {
-    const answer = await fleet.direct.script('FLUSH');
-    if (answer !== 'OK') throw new NotFired(String(answer));
+/** As a Redis that keeps nothing: its append-only file goes with it. */
+async function restartWithNothing({ fleet, declare }: Arena): Promise<void> {
+  const { redis, direct } = fleet;
+  await direct.set(MARK, 'kept');
+  redis.kill();
+  await hold(AWAY_MS);
+  rmSync(join(redis.dir, 'appendonlydir'), { recursive: true });
+  declare({ from: Number.NEGATIVE_INFINITY, to: Date.now() });
+  await redis.restart();
+  await fires('Redis began with nothing', async () => (await direct.exists(MARK)) === 0);
+}
+
+/** The replica of Redis that becomes the master lacks what was written after its link was cut. */
+async function failover({ fleet, load, declare }: Arena): Promise<void> {
+  const { pair } = fleet.backing;
+  if (!pair) throw new Error('this fleet has no Sentinel');
+  const from = Date.now();
+  await pair.inStep();
+  pair.link.set('drop');
+  const ended = load.ended;
+  await hold(CUT_MS);
+  await fires('work went on', () => load.ended > ended);
+  const { master, replica } = await pair.offsets();
+  if (!(replica < master)) throw new NotFired(`the replica has all: ${replica} of ${master}`);
+  pair.master.kill();
+  await hold(SENT_MS);
+  declare({ from, to: Date.now() });
+  await fires('the Sentinel made the replica the master', async () => {
+    await pair.promoted();
+    return true;
+  });
+}
+
+/** Not one of thousands of leases that Redis had when it went away costs another run. */
+async function outage(arena: Arena): Promise<void> {
+  const { fleet, load } = arena;
+  const jobs: Operation[] = [];
+  while (jobs.length < LONG_JOBS) jobs.push(...(await load.more(AT_ONCE, 'slow', LONG_JOB_MS, { askAfterMs: Number(LONG_JOB_MS) / 2 })));
+  const ids = new Set(jobs.map(({ id }) => id));
+  let live: string[] = [];
+  const leased = async () => {
+    live = await liveLeases(fleet.direct, POOL, ids);
+    return live.length >= LEAST_LEASES;
+  };
+  await fires(`${LEAST_LEASES} jobs have a lease at once`, leased, LEASED_MS);
+  const before = runsOf(fleet.notes());
+  await restart(arena, 'always', OUTAGE_MS);
+  await fires('they end', () => jobs.every(({ end }) => end !== undefined), LONG_ENDED_MS);
+  const after = runsOf(fleet.notes());
+  // What had not begun by then begins after it.
+  const again = live.filter((id) => (after.get(id) ?? 0) > Math.max(1, before.get(id) ?? 0));
+  if (again.length > 0) throw new Broken(`${again.length} of ${live.length} jobs that were leased when Redis went away ran again: ${again}`);
+}
+
+function runsOf(notes: readonly Note[]): Map<string, number> {
+  const runs = new Map<string, number>();
+  for (const { event, jobId } of notes) if (event === 'start') runs.set(jobId, (runs.get(jobId) ?? 0) + 1);
+  return runs;
+}
+
+const FAULTS: Record<string, { run: (arena: Arena) => Promise<void>; fleet?: FleetKind }> = {
+  'restart:always': { run: (arena) => restart(arena, 'always') },
+  'restart:everysec': { run: (arena) => restart(arena, 'everysec') },
+  'restart:none': { run: restartWithNothing },
+  'failover:stale': { run: failover, fleet: 'sentinel' },
+  'script-flush': {
+    run: async ({ fleet }) => {
+      const answer = await fleet.direct.script('FLUSH');
+      if (answer !== 'OK') throw new NotFired(String(answer));
+    },
   },
-  'client-kill': async ({ fleet }) => {
-    const killed = await fleet.direct.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    if (!(Number(killed) > 0)) throw new NotFired(`${killed} were killed`);
+  'client-kill': {
+    run: async ({ fleet }) => {
+      const killed = await fleet.direct.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      if (!(Number(killed) > 0)) throw new NotFired(`${killed} were killed`);
+    },
   },
-  maxmemory: async (arena) => {
-    const { direct } = arena.fleet;
-    const before = await refusedAsFull(arena);
-    await direct.config('SET', 'maxmemory', '1mb');
-    await hold(FULL_MS);
-    await fires('a full Redis refused something', async () => (await refusedAsFull(arena)) > before);
-    await direct.config('SET', 'maxmemory', '0');
+  maxmemory: {
+    run: async (arena) => {
+      const { direct } = arena.fleet;
+      const before = await refusedAsFull(arena);
+      await direct.config('SET', 'maxmemory', '1mb');
+      await hold(FULL_MS);
+      await fires('a full Redis refused something', async () => (await refusedAsFull(arena)) > before);
+      await direct.config('SET', 'maxmemory', '0');
+    },
   },
-  'outage-31s': async (arena) => {
-    await arena.load.more(LONG_JOBS, 'slow', LONG_JOB_MS);
-    await restart(arena, 'always', OUTAGE_MS);
-  },
+  'outage-31s': { run: outage, fleet: 'roomy' },
 };
 
-export const redisFaults: Fault[] = Object.entries(FAULTS).map(([name, run]) => ({ group: 'redis', name, cutsOff: name !== 'script-flush', run }));
+export const redisFaults: Fault[] = Object.entries(FAULTS).map(([name, fault]) => ({
+  ...{ group: 'redis', name, cutsOff: name !== 'script-flush' },
+  ...fault,
+}));

@@ -1,13 +1,15 @@
 import { freePorts } from '../helpers/ports.js';
 import { until } from '../helpers/until.js';
 import { type Arena, type Fault, fires, freeze, hold } from './arena.js';
-import { LEASE_MS, type WorkerSeat } from './fleet.js';
+import { neverAnswers, tooLarge } from './faults-work.js';
 import { pick } from './random.js';
+import { type Contract, LEASE_MS, type WorkerSeat } from './seats.js';
+import { POISON } from './work.js';
 
 const POISON_MS = 60_000;
 
 /** A worker that is in the middle of a job that takes a while. */
-async function inTheMiddle(arena: Arena, contract: WorkerSeat['contract']): Promise<WorkerSeat> {
+async function inTheMiddle(arena: Arena, contract: Contract): Promise<WorkerSeat> {
   const { fleet } = arena;
   const busy = () => {
     const open = new Map<string, string>();
@@ -21,7 +23,7 @@ async function inTheMiddle(arena: Arena, contract: WorkerSeat['contract']): Prom
   return until(busy, { what: `a ${contract} worker to run something` });
 }
 
-const onEach = (name: string, run: (arena: Arena, contract: WorkerSeat['contract']) => Promise<void>): Fault[] =>
+const onEach = (name: string, run: (arena: Arena, contract: Contract) => Promise<void>): Fault[] =>
   (['runner', 'attached', 'legacy'] as const).map((contract) => ({
     group: 'workers',
     name: `${contract}:${name}`,
@@ -52,7 +54,15 @@ export const workerFaults: Fault[] = [
     await arena.fleet.kill(seat);
     arena.fleet.startWorker(seat);
   }),
-  ...onEach('never-answers', async (arena, contract) => {
+  ...onEach('never-answers', neverAnswers),
+  ...(['runner', 'legacy'] as const).map(
+    (contract): Fault => ({
+      group: 'workers',
+      name: `${contract}:too-large`,
+      run: (arena) => tooLarge(arena, contract),
+    }),
+  ),
+  ...onEach('hangs', async (arena, contract) => {
     const seat = await inTheMiddle(arena, contract);
     seat.child.signal('SIGSTOP');
     await hold(2 * LEASE_MS);
@@ -65,7 +75,7 @@ export const workerFaults: Fault[] = [
     group: 'workers',
     name: 'poison',
     run: async ({ fleet, load }) => {
-      const [poison] = await load.more(1, 'poison', '1');
+      const [poison] = await load.more(1, POISON, '1');
       // Whatever ends is started anew, as a supervisor does.
       const buried = () => {
         for (const seat of fleet.workers) if (!seat.child.running) fleet.startWorker(seat);

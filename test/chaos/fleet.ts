@@ -1,25 +1,23 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
-import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
+import type { Redis } from 'ioredis';
+import type { EmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
 import { keys } from '../../src/store/keys.js';
 import { Child, mainArgs, scriptArgs } from '../helpers/children.js';
 import type { Note } from '../helpers/handlers.js';
 import { freePorts } from '../helpers/ports.js';
 import { until } from '../helpers/until.js';
 import { Clients } from './clients.js';
+import { type Backing, type FleetKind, PLANS, startBacking } from './kinds.js';
 import { FaultProxy } from './proxy.js';
+import { LEGACY_POOL, POOL, PROXIED_IP, type ReplicaSeat, TIME_SCALE, type WorkerSeat } from './seats.js';
 
-export const POOL = 'chaos';
-export const LEGACY_POOL = 'old';
-/** A tenth of the real times: a lease is 3 s, a home dead after 0.6 s, an outage's grace 1.5 s. */
-export const TIME_SCALE = 0.1;
-export const LEASE_MS = 30_000 * TIME_SCALE;
+export * from './seats.js';
+
 const REPLICAS = 3;
 const READY_MS = 30_000;
-/** Dialed workers listen on 127.0.0.1; the replicas reach them through the proxies, on the same port of this one. */
-const PROXIED_IP = '127.0.0.2';
+const SHIFTED = 'r1';
 
 /** BullMQ's words for a replica that was cut off while it had a check: it is repeated by another. */
 const LOST_LOCK = /could not renew lock|Missing lock/;
@@ -29,68 +27,36 @@ export function tellsOfFault(line: string, cutOff: boolean): boolean {
   return (/"level":[56]0/.test(line) || !line.startsWith('{')) && !(cutOff && LOST_LOCK.test(line));
 }
 
-type Contract = 'runner' | 'attached' | 'legacy';
-
-const WORKERS: readonly { id: string; contract: Contract; slots: number }[] = [
-  ...[1, 2, 3, 4, 5].map((n) => ({ id: `d${n}`, contract: 'runner' as const, slots: 2 })),
-  ...[1, 2, 3, 4].map((n) => ({ id: `a${n}`, contract: 'attached' as const, slots: 2 })),
-  ...[1, 2, 3].map((n) => ({ id: `l${n}`, contract: 'legacy' as const, slots: 1 })),
-];
-
 /** One of the four is for the legacy workers. */
 const CLIENTS = [1, 2, 3, 4].map((n) => ({ id: `c${n}`, pool: n === 4 ? LEGACY_POOL : POOL, legacy: n === 4 }));
-
-export interface ReplicaSeat {
-  name: string;
-  child: Child;
-  grpcPort: number;
-  httpPort: number;
-  /** From it to Redis; from workers to it; from clients to it. */
-  redis: FaultProxy;
-  workers: FaultProxy;
-  clients: FaultProxy;
-}
-
-export interface WorkerSeat {
-  id: string;
-  contract: Contract;
-  pool: string;
-  /** Its next life takes so many at once; `usual` after a trial. */
-  slots: number;
-  usual: number;
-  port: number;
-  child: Child;
-  /** From replicas to it; an attached one has none. */
-  dial: FaultProxy | undefined;
-}
 
 /** The whole fleet as processes, each link through a proxy. Ended by `dispose`. */
 export class Fleet {
   readonly replicas: ReplicaSeat[] = [];
   readonly workers: WorkerSeat[] = [];
   clients!: Clients;
-  /** Redis itself, past every proxy. */
-  readonly direct: Redis;
   readonly #folder = mkdtempSync(join(tmpdir(), 'muster-chaos-'));
   readonly #past: Child[] = [];
 
-  private constructor(readonly redis: EmbeddedRedis) {
-    this.direct = new Redis(redis.url, { maxRetriesPerRequest: 0, retryStrategy: () => 50, commandTimeout: 1_000 });
-    this.direct.on('error', () => {});
-  }
+  private constructor(
+    readonly kind: FleetKind,
+    readonly backing: Backing,
+  ) {}
 
-  static async start(): Promise<Fleet> {
-    const fleet = new Fleet(await startEmbeddedRedis({ appendonly: true, appendfsync: 'always' }));
+  static async start(kind: FleetKind = 'usual'): Promise<Fleet> {
+    const fleet = new Fleet(kind, await startBacking(PLANS[kind]));
+    const plan = PLANS[kind].workers;
     try {
-      const ports = await freePorts(2 * REPLICAS + WORKERS.length);
+      const ports = await freePorts(2 * REPLICAS + plan.length);
       const seats = Array.from({ length: REPLICAS }, (_, i) => fleet.#seat(`r${i + 1}`, ports[2 * i] ?? 0, ports[2 * i + 1] ?? 0));
       fleet.replicas.push(...(await Promise.all(seats)));
       await Promise.all(fleet.replicas.map((seat) => fleet.ready(seat)));
-      const workers = WORKERS.map(async (worker, i): Promise<WorkerSeat> => {
+      const workers = plan.map(async (worker, i): Promise<WorkerSeat> => {
         const port = ports[2 * REPLICAS + i] ?? 0;
         const dial = worker.contract === 'attached' ? undefined : await FaultProxy.start(port, { host: PROXIED_IP, port });
         const pool = worker.contract === 'legacy' ? LEGACY_POOL : POOL;
-        return { ...worker, usual: worker.slots, pool, port, dial, child: fleet.#launchWorker({ ...worker, pool, port }) };
+        const seat = { ...worker, usual: worker.slots, receiveBytes: undefined, pool, port, dial };
+        return { ...seat, child: fleet.#launchWorker(seat) };
       });
       fleet.workers.push(...(await Promise.all(workers)));
       fleet.clients = new Clients(fleet.clientTarget, CLIENTS);
@@ -102,6 +68,23 @@ export class Fleet {
       await fleet.dispose();
       throw new Error(`the fleet did not start\n${story}`, { cause: error });
     }
+  }
+
+  /** Which the fleet began with. */
+  get redis(): EmbeddedRedis {
+    return this.backing.redis;
+  }
+
+  /** Redis itself, past every proxy. */
+  get direct(): Redis {
+    return this.backing.direct;
+  }
+
+  /** The replica whose clock can be shifted, in a fleet where one can. */
+  get shifted(): ReplicaSeat {
+    const seat = this.replicas.find(({ name }) => name === SHIFTED);
+    if (!seat) throw new Error(`no replica ${SHIFTED}`);
+    return seat;
   }
 
   /** As gRPC's round_robin takes it. */
@@ -159,16 +142,18 @@ export class Fleet {
   async restore(): Promise<void> {
     for (const proxy of this.proxies) proxy.set(undefined);
     this.redis.resume();
+    for (const clock of Object.values(this.backing.clocks ?? {})) clock.shift(0);
     for (const { child } of [...this.replicas, ...this.workers]) if (child.running) child.signal('SIGCONT');
-    for (const seat of this.workers.filter(({ slots, usual }) => slots !== usual)) {
+    for (const seat of this.workers.filter(({ slots, usual, receiveBytes }) => slots !== usual || receiveBytes !== undefined)) {
       seat.slots = seat.usual;
+      seat.receiveBytes = undefined;
       await this.kill(seat);
     }
   }
 
   /**
-   * What a supervisor does: whatever ended is started anew, and so is a legacy worker that was declared dead, for it registers once in a
-   * life. true: there was nothing to do.
+   * What a supervisor does: whatever ended is started anew, and so is a legacy worker that was declared dead, or that Redis has lost, for it
+   * registers once in a life. true: there was nothing to do.
    */
   async revive(): Promise<boolean> {
     let none = true;
@@ -181,7 +166,7 @@ export class Fleet {
       this.startWorker(seat);
     }
     for (const seat of this.workers) {
-      if (seat.contract !== 'legacy' || (await this.direct.hget(keys.worker(seat.pool, seat.id), 'state')) !== 'dead') continue;
+      if (seat.contract !== 'legacy' || !['dead', null].includes(await this.direct.hget(keys.worker(seat.pool, seat.id), 'state'))) continue;
       none = false;
       // Started a moment ago, it is about to register.
       if (seat.child.lines.some((line) => line.includes('"registered"'))) {
@@ -244,11 +229,10 @@ export class Fleet {
   }
 
   async dispose(): Promise<void> {
-    this.direct.disconnect();
     await this.clients?.dispose();
     await Promise.all([...this.#past, ...[...this.workers, ...this.replicas].map(({ child }) => child)].map((child) => child.dispose()));
     await Promise.all(this.proxies.map((proxy) => proxy.close()));
-    await this.redis.stop();
+    await this.backing.dispose();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -264,9 +248,12 @@ export class Fleet {
   }
 
   #launchReplica({ name, grpcPort, httpPort, redis }: Omit<ReplicaSeat, 'child'>, failpoint: string): Child {
+    const { url, clocks } = this.backing;
     return new Child(name, [...mainArgs(), 'serve'], {
+      ...PLANS[this.kind].settings,
+      ...(name === SHIFTED ? clocks?.replica.env : {}),
       MUSTER_INSECURE: 'true',
-      MUSTER_REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+      MUSTER_REDIS_URL: url ?? `redis://127.0.0.1:${redis.port}`,
       MUSTER_GRPC_ADDR: `127.0.0.1:${grpcPort}`,
       MUSTER_HTTP_ADDR: `127.0.0.1:${httpPort}`,
       MUSTER_TIME_SCALE: String(TIME_SCALE),
@@ -277,13 +264,13 @@ export class Fleet {
   }
 
   #launchWorker(
-    { id, contract, pool, slots, port }: Omit<WorkerSeat, 'child' | 'dial' | 'usual'>,
+    { id, contract, pool, slots, port, receiveBytes }: Omit<WorkerSeat, 'child' | 'dial' | 'usual'>,
     at?: ReplicaSeat,
     advertiseIp = PROXIED_IP,
   ): Child {
     const where = at ? [at] : this.replicas;
     const target = `ipv4:${where.map(({ workers }) => `127.0.0.1:${workers.port}`).join(',')}`;
-    const settings = { contract, target, id, pool, slots, port, advertiseIp, ip: advertiseIp, file: this.#notesFile };
+    const settings = { contract, target, id, pool, slots, port, receiveBytes, advertiseIp, ip: advertiseIp, file: this.#notesFile };
     const script = contract === 'legacy' ? 'test/helpers/legacy-process.ts' : 'test/chaos/worker.ts';
     return new Child(`worker ${id}`, scriptArgs(script), { WORKER: JSON.stringify(settings) });
   }

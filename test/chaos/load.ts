@@ -7,12 +7,23 @@ import { until } from '../helpers/until.js';
 import type { ClientSeat, Clients } from './clients.js';
 import { History, type Operation } from './history.js';
 import { between, type Draw } from './random.js';
+import { POOL } from './seats.js';
 
 export interface LoadOptions {
   clients: Clients;
   /** Begins the ids of its jobs. */
   name: string;
   draw: Draw;
+}
+
+export interface MoreOptions {
+  /** All due at that one moment from now. */
+  delayMs?: number;
+  /** Their ends are asked for only then. */
+  askAfterMs?: number;
+  pool?: string;
+  /** That client's; default: the first of the pool. */
+  seat?: ClientSeat | undefined;
 }
 
 /** One client's part in this load, from its start to its death. */
@@ -67,12 +78,14 @@ export class Load {
     this.#following = this.#follow();
   }
 
-  /** Jobs beside the others. `delayMs`: all due at that one moment from now. Resolves when all are acknowledged, or given up. */
-  async more(count: number, kind: string, payload: string, delayMs = 0, seat = this.seats[0]): Promise<Operation[]> {
+  /** Jobs beside the others, of the client of that pool. Resolves when all are acknowledged, or given up. */
+  async more(count: number, kind: string, payload: string, options: MoreOptions = {}): Promise<Operation[]> {
+    const { delayMs = 0, askAfterMs = 0, pool = POOL } = options;
+    const { seat = this.seats.find((one) => one.pool === pool) } = options;
     const life = this.#lives.findLast((one) => one.seat === seat);
     if (!life) throw new Error('no client');
     const batch = ++this.#batches;
-    this.#options.clients.order(life, { do: 'more', batch, count, kind, payload, delayMs });
+    this.#options.clients.order(life, { do: 'more', batch, count, kind, payload, delayMs, askAfterMs });
     const own = () => [...life.history.operations.values()].filter((one) => one.batch === batch);
     const told = () => life.over || own().filter(({ ackedAt, outcome }) => ackedAt !== undefined || outcome !== undefined).length === count;
     await until(told, { timeoutMs: MORE_MS, what: `${count} jobs to be taken` });

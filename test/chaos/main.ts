@@ -16,7 +16,7 @@ const USAGE = `npm run chaos -- [--trials N] [--only GROUP[/FAULT]] [--seed S] [
   --seed      draws the order of the faults, whom they meet and when; the same seed is the same schedule (default: drawn, and told)
   -o json     all of it as JSON, a line each trial; without it a table. Either ends in the same one line
   --list      names the faults
-Needs Linux: it dials workers on 127.0.0.2, and asks /proc what stands still.`;
+Needs Linux: it dials workers on 127.0.0.2, and asks /proc what stands still; the clocks need a C compiler, else they are left out.`;
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 const say = (text: string): void => void process.stderr.write(`chaos: ${text}\n`);
@@ -71,8 +71,14 @@ async function main(args: string[]): Promise<number> {
       process.stdout.write(`${help ? USAGE : FAULTS.map(({ group, name }) => `${group}/${name}`).join('\n')}\n`);
       return 0;
     }
+    const able = faults.filter(({ group, name, lacks }) => {
+      const what = lacks?.();
+      if (what !== undefined) say(`${group}/${name} is left out: it ${what}`);
+      return what === undefined;
+    });
+    if (able.length === 0) throw new UsageError('nothing is left to do here');
     say(`--seed ${seed} replays this schedule`);
-    const done = await runTrials({ faults, trials, seed, tell: say });
+    const done = await runTrials({ faults: able, trials, seed, tell: say });
     const summary = summaryOf(done, seed);
     process.stdout.write(json ? done.map((trial) => `${JSON.stringify(trial)}\n`).join('') : table(HEAD, rowsOf(done), false));
     process.stdout.write(`${JSON.stringify(summary)}\n`);

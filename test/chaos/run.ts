@@ -1,5 +1,6 @@
 import type { Fault } from './arena.js';
 import { Fleet } from './fleet.js';
+import { PLANS } from './kinds.js';
 import { plan } from './schedule.js';
 import { runTrial, type Trial } from './trial.js';
 
@@ -25,14 +26,19 @@ export interface RunOptions {
   tell: (line: string) => void;
 }
 
-/** The trials of that plan, one after another, on one fleet; a fleet that a trial has broken is replaced. */
+/** The trials of that plan, one after another, each on a fleet of its kind; one that a trial has broken, or used up, is replaced. */
 export async function runTrials({ faults, trials, seed, tell }: RunOptions): Promise<Trial[]> {
   const done: Trial[] = [];
   const planned = plan(faults, trials, seed);
   let fleet: Fleet | undefined;
   try {
     for (const [n, { fault, seed: own }] of planned.entries()) {
-      fleet ??= await Fleet.start();
+      const { fleet: kind = 'usual' } = fault;
+      if (fleet?.kind !== kind) {
+        await fleet?.dispose();
+        fleet = undefined;
+        fleet = await Fleet.start(kind);
+      }
       const began = performance.now();
       const trial = await runTrial(fleet, fault, own, `t${n}`);
       done.push(trial);
@@ -43,7 +49,7 @@ export async function runTrials({ faults, trials, seed, tell }: RunOptions): Pro
         `${n + 1}/${planned.length} ${fault.group}/${fault.name}: ${verdict}, ${jobs} jobs, ${reruns.spent}+${reruns.handedOver} re-runs, healed in ${healMs} ms, ${tookS} s`,
       );
       for (const what of violations) tell(`    ${what}`);
-      if (violations.length > 0) {
+      if (violations.length > 0 || PLANS[kind].sentinel) {
         await fleet.dispose();
         fleet = undefined;
       }

@@ -1,12 +1,22 @@
 import { type Fault, GROUPS } from './arena.js';
+import { clockFaults } from './faults-clocks.js';
 import { failpointFaults } from './faults-failpoints.js';
+import { hostileFaults } from './faults-hostile.js';
 import { killFaults } from './faults-kills.js';
 import { linkFaults } from './faults-links.js';
 import { redisFaults } from './faults-redis.js';
 import { workerFaults } from './faults-workers.js';
 import { between, drawFrom, shuffled } from './random.js';
 
-export const FAULTS: readonly Fault[] = [...failpointFaults, ...killFaults, ...linkFaults, ...redisFaults, ...workerFaults];
+export const FAULTS: readonly Fault[] = [
+  ...failpointFaults,
+  ...killFaults,
+  ...linkFaults,
+  ...redisFaults,
+  ...clockFaults,
+  ...workerFaults,
+  ...hostileFaults,
+];
 
 export interface Planned {
   fault: Fault;
@@ -23,7 +33,10 @@ export function chosen(only: string | undefined): Fault[] {
   return FAULTS.filter((fault) => fault.group === group && fault.name.startsWith(rest.join('/')));
 }
 
-/** So many trials a group: each fault once in an order that the seed draws, then again. The same seed is the same plan. */
+/**
+ * So many trials a group: each fault once in an order that the seed draws, then again. The same seed is the same plan. Those that need the same
+ * kind of fleet come together, for a fleet takes longer to start than most faults last.
+ */
 export function plan(faults: readonly Fault[], trials: number, seed: number): Planned[] {
   const draw = drawFrom(seed);
   return GROUPS.flatMap((group) => {
@@ -31,6 +44,11 @@ export function plan(faults: readonly Fault[], trials: number, seed: number): Pl
     if (own.length === 0) return [];
     const order: Fault[] = [];
     while (order.length < trials) order.push(...shuffled(draw, own));
-    return order.slice(0, trials).map((fault) => ({ fault, seed: between(draw, 1, SEED_MAX) }));
+    return byFleet(order.slice(0, trials)).map((fault) => ({ fault, seed: between(draw, 1, SEED_MAX) }));
   });
+}
+
+function byFleet(faults: readonly Fault[]): Fault[] {
+  const kinds = [...new Set(faults.map(({ fleet }) => fleet))];
+  return kinds.flatMap((kind) => faults.filter(({ fleet }) => fleet === kind));
 }

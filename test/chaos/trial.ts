@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { MusterError } from '../../src/domain/errors.js';
 import { keys } from '../../src/store/keys.js';
 import { until } from '../helpers/until.js';
-import { type Fault, NotFired } from './arena.js';
+import { Broken, type Fault, NotFired } from './arena.js';
 import { type Fleet, LEGACY_POOL, POOL } from './fleet.js';
 import { Load } from './load.js';
 import { isOver, lookAtJobs, openInspection } from './look.js';
+import type { Loss } from './loss.js';
 import { drawFrom } from './random.js';
 import { judge, type Verdict } from './verdict.js';
 import { Watcher } from './watcher.js';
@@ -43,7 +44,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   const before = await counted(fleet);
   const links = await legacyLinks(fleet);
   const load = new Load({ clients: fleet.clients, name, draw });
-  const inspection = await openInspection(fleet.redis.url);
+  const inspection = await openInspection(fleet.backing.url ?? fleet.redis.url);
   const watchers = POOLS.map((pool) => {
     const ids = () => load.operations.flatMap((one) => (one.pool === pool ? one.id : []));
     return new Watcher({ redis: fleet.direct, inspection, pool, ids });
@@ -53,12 +54,18 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   const violations: string[] = [];
   let fired = false;
   let healMs = 0;
+  let loss: Loss | undefined;
+  const declare = (declared: Loss) => {
+    loss = declared;
+    for (const watcher of watchers) watcher.forget();
+  };
   try {
     await until(() => load.ended >= WARM, { timeoutMs: WARM_MS, what: 'the load to run' });
-    await fault.run({ fleet, load, draw });
+    await fault.run({ fleet, load, draw, declare });
     fired = true;
   } catch (error) {
-    violations.push(`${error instanceof NotFired ? 'not fired' : 'the trial broke'}: ${chain(error)}`);
+    fired = error instanceof Broken;
+    violations.push(`${error instanceof NotFired ? 'not fired' : fired ? 'broken' : 'the trial broke'}: ${chain(error)}`);
   }
   try {
     const began = performance.now();
@@ -73,17 +80,20 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
     violations.push(`L1 ${chain(error)}`);
   }
   await load.stop(LOST_MS);
-  await untold(fleet, load);
+  await untold(fleet, load, loss);
   await Promise.all(watchers.map((watcher) => watcher.stop()));
   const found = await Promise.all(watchers.map(async (watcher, i) => [POOLS[i] ?? '', await lastLook(watcher)] as const));
   inspection.stop();
   const notes = fleet.notes();
+  // Who keeps nothing counts from nothing.
+  const since = (count: number) => (loss?.from === Number.NEGATIVE_INFINITY ? 0 : count);
   const verdict = judge({
     operations: load.operations,
     jobs: new Map(found),
-    succeeded: (await counted(fleet)) - before,
+    succeeded: (await counted(fleet)) - since(before),
     notes,
-    relinked: (await legacyLinks(fleet)) - links,
+    relinked: (await legacyLinks(fleet)) - since(links),
+    loss,
   });
   if (load.ended < LEAST_JOBS) violations.push(`only ${load.ended} jobs ended: too few to say anything`);
   for (const { broken, looks } of watchers) {
@@ -100,9 +110,12 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   return trial;
 }
 
-/** Jobs whose client died, or gave up, are waited for in Redis; what is not over then is the judge's. */
-async function untold({ direct }: Fleet, load: Load): Promise<void> {
-  const left = load.operations.filter(({ end }) => end === undefined);
+/**
+ * Jobs whose client died, or gave up, are waited for in Redis; and after a loss all, for what was over, and is not since, is done again with
+ * nobody waiting for it. What is not over then is the judge's.
+ */
+async function untold({ direct }: Fleet, load: Load, loss: Loss | undefined): Promise<void> {
+  const left = load.operations.filter(({ end }) => end === undefined || loss !== undefined);
   const over = async () => {
     const looks = POOLS.map((pool) =>
       lookAtJobs(

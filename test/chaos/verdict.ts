@@ -2,6 +2,8 @@ import { doubles, type Note } from '../helpers/handlers.js';
 import { LEGACY_POOL, POOL } from './fleet.js';
 import type { Operation } from './history.js';
 import { isOver, type JobLook } from './look.js';
+import { type Loss, mayBeGone, mayBeOtherwise } from './loss.js';
+import { failsAfter } from './work.js';
 
 /** What one trial left behind. */
 export interface Evidence {
@@ -13,6 +15,8 @@ export interface Evidence {
   notes: readonly Note[];
   /** How often in this trial a worker of the first contract got a link anew: another home, or the same after a break. */
   relinked: number;
+  /** That the fault was meant to bring. */
+  loss?: Loss | undefined;
 }
 
 export interface Verdict {
@@ -33,13 +37,12 @@ export interface Verdict {
   buried: number;
 }
 
-/** As of the clients and of the configuration. */
-const MAX_ATTEMPTS = 10;
-const POISON_ATTEMPTS = 3;
+/** As of the configuration. */
 const MAX_HANDOVERS = 5;
+const PAYLOAD_SHOWN = 40;
 
 /** Holds what clients saw against what workers noted and what stands in Redis. */
-export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence): Verdict {
+export function judge({ operations, jobs, succeeded, notes, relinked, loss }: Evidence): Verdict {
   const verdict: Verdict = {
     jobs: operations.length,
     lost: [],
@@ -59,10 +62,10 @@ export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence
   for (const operation of operations) {
     const { pool, id, kind } = operation;
     const job = jobs.get(pool)?.get(id);
-    const told = `${JSON.stringify(operation)} ${JSON.stringify(job)}`;
+    const told = `${JSON.stringify({ ...operation, payload: operation.payload.slice(0, PAYLOAD_SHOWN) })} ${JSON.stringify(job)}`;
     if (operation.outcome === 'fail') verdict.broken.push(`${id} was refused: ${told}`);
     if (!job) {
-      if (operation.ackedAt !== undefined) verdict.lost.push(`${id} is gone: ${told}`);
+      if (operation.ackedAt !== undefined && !mayBeGone(operation, loss)) verdict.lost.push(`${id} is gone: ${told}`);
       continue;
     }
     if (!isOver(job)) {
@@ -70,21 +73,22 @@ export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence
       continue;
     }
     const untold = operation.orphan === true && operation.end === undefined;
-    if (operation.ackedAt !== undefined && !untold && operation.end?.state !== `JOB_STATE_${job.state.toUpperCase()}`)
+    const otherwise = mayBeOtherwise(operation, loss);
+    if (operation.ackedAt !== undefined && !untold && !otherwise && operation.end?.state !== `JOB_STATE_${job.state.toUpperCase()}`)
       verdict.lost.push(`${id}: its client was told otherwise: ${told}`);
     const again = (starts.get(id) ?? 0) - 1;
     if (again > 0) {
       verdict.reruns.spent += Math.min(again, job.attempt - 1);
       verdict.reruns.handedOver += Math.max(0, again - (job.attempt - 1));
     }
-    if (pool === LEGACY_POOL) verdict.resent += Math.max(0, again - (job.attempt - 1) - job.handovers);
-    if (pool === POOL && again > job.attempt - 1 + job.handovers) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
+    if (pool === LEGACY_POOL && !otherwise) verdict.resent += Math.max(0, again - (job.attempt - 1) - job.handovers);
+    if (pool === POOL && !otherwise && again > job.attempt - 1 + job.handovers) verdict.broken.push(`L2 ${id} ran ${again + 1} times: ${told}`);
     if (job.state === 'succeeded') {
       ended++;
       if (operation.end && !operation.end.right) verdict.broken.push(`${id} brought another result: ${told}`);
       const ran = pool === LEGACY_POOL ? doneAtAll.has(id) : done.has(`${id} ${job.done}`);
       if (!ran) verdict.broken.push(`${id} succeeded under a fence that nobody ended: ${told}`);
-    } else if (job.attempt >= (kind === 'poison' ? POISON_ATTEMPTS : MAX_ATTEMPTS) || job.handovers >= MAX_HANDOVERS) verdict.buried++;
+    } else if (job.attempt >= failsAfter(kind) || job.handovers >= MAX_HANDOVERS) verdict.buried++;
     else verdict.broken.push(`${id} is ${job.state} too early: ${told}`);
   }
   // A worker of the first contract knows no fences. When its home dies before it has told Redis that a job arrived, the next home sends it
@@ -96,6 +100,7 @@ export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence
   if (succeeded < ended) verdict.broken.push(`${ended} jobs succeeded, ${succeeded} were counted`);
   // The first contract has no fences: there a job may run beside itself. Elsewhere a fence is begun once, in whichever life of its worker.
   const fenced = notes.filter(({ jobId }) => sdk.has(jobId));
+  for (const what of shared(fenced)) verdict.broken.push(`I2 one fence for two jobs: ${what}`);
   for (const what of doubles(fenced)) verdict.broken.push(`I4 begun twice: ${what}`);
   return verdict;
 }
@@ -103,6 +108,16 @@ export function judge({ operations, jobs, succeeded, notes, relinked }: Evidence
 /** Of each worker, the processes that ran something beyond its first. */
 function livesBeyondFirst(notes: readonly Note[]): number {
   return new Set(notes.map(({ worker, life }) => `${worker} ${life}`)).size - new Set(notes.map(({ worker }) => worker)).size;
+}
+
+/** Fences under which more than one job was begun. */
+function shared(notes: readonly Note[]): string[] {
+  const jobs = new Map<string, string>();
+  return notes.flatMap(({ fence, jobId }) => {
+    const other = jobs.get(fence) ?? jobId;
+    jobs.set(fence, other);
+    return other === jobId ? [] : [`${fence} of ${other} and ${jobId}`];
+  });
 }
 
 function count(list: readonly string[]): Map<string, number> {

@@ -46,6 +46,11 @@ export class Watcher {
     await this.#running;
   }
 
+  /** Redis has lost writes, as it was meant to: jobs may be gone, or as they were. Fences that were seen are not to come again. */
+  forget(): void {
+    this.#seen.clear();
+  }
+
   /** Once, at all of the pool and all jobs. Rejects when Redis does not answer. */
   async all(): Promise<Map<string, JobLook | undefined>> {
     const { inspection, pool, ids } = this.#options;

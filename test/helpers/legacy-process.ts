@@ -15,9 +15,11 @@ interface Settings {
   port?: number;
   /** Is to be dialed there; absent: where it listens. */
   ip?: string;
+  /** Takes no longer messages; absent: what gRPC takes. */
+  receiveBytes?: number;
 }
 
-const { target, id, file, port = 0, ip = '127.0.0.1' } = JSON.parse(process.env['WORKER'] ?? '{}') as Settings;
+const { target, id, file, port = 0, ip = '127.0.0.1', receiveBytes } = JSON.parse(process.env['WORKER'] ?? '{}') as Settings;
 const PING_MS = 1_000;
 const say = (msg: string, more: Record<string, unknown> = {}) => process.stdout.write(`${JSON.stringify({ msg, id, ...more })}\n`);
 const note = (event: 'start' | 'end', jobId: string, run: number) => {
@@ -44,7 +46,7 @@ const service: JobServiceServer = {
   ping: (_call, callback) => callback(null, { workerId: id, status: busy ? WorkerStatus.BUSY : WorkerStatus.FREE }),
 };
 
-const server = new Server();
+const server = new Server(receiveBytes === undefined ? {} : { 'grpc.max_receive_message_length': receiveBytes });
 server.addService(JobServiceService, service);
 server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
   if (error) throw error;

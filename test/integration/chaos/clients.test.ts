@@ -37,7 +37,7 @@ test('clients as processes: what they note is followed; one that is killed leave
   await until(() => load.ended >= 5);
   const [victim] = load.seats;
   if (!victim) throw new Error('no client');
-  const more = await load.more(3, 'slow', '500', 0, victim);
+  const more = await load.more(3, 'slow', '500', { seat: victim });
   expect(more.map(({ ackedAt }) => typeof ackedAt)).toEqual(['number', 'number', 'number']);
   const orphans = await load.kill(victim);
   expect(orphans.map(({ id }) => id)).toEqual(expect.arrayContaining(more.map(({ id }) => id)));

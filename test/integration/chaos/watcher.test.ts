@@ -96,6 +96,19 @@ test.each(LATER)('%s: what no single look can tell', async (words, harm) => {
   expect(watching.broken.join('\n')).toContain(words);
 });
 
+test('after a loss that was declared what was over may be otherwise, but no fence may come again for another job', async () => {
+  const watching = watcher(['j', 'k']);
+  await ended();
+  await watching.all();
+  watching.forget();
+  await p.raw.hset(keys.job(p.name, 'j'), 'attempt', '0', 'finished', '10');
+  await watching.all();
+  expect(watching.broken.join('\n')).not.toMatch(/j was over|j forgot/);
+  await p.raw.hset(keys.job(p.name, 'k'), 'state', 'failed', 'fence', (await p.raw.hget(keys.job(p.name, 'j'), 'fence')) ?? '');
+  await watching.all();
+  expect(watching.broken.join('\n')).toContain('I2 k has the fence of j');
+});
+
 test('I9: a job that waits beside a free worker, when ticks have passed', async () => {
   await ended();
   await p.r1.jobs.pause(p.name, true);

@@ -164,6 +164,49 @@ test('a lost check is pardoned only where a replica stands still or Redis is out
   expect(pardoned.filter((name) => never.test(name))).toEqual([]);
 });
 
+describe('a loss that was declared, from 10 to 20', () => {
+  const loss = { from: 10, to: 20 };
+  const { end: _, ...untold } = operation;
+
+  test.each([
+    ['acknowledged within it, gone', { ackedAt: 15 }, 0],
+    ['acknowledged before it, gone', { ackedAt: 9 }, 1],
+    ['acknowledged after it, gone', { ackedAt: 21 }, 1],
+  ])('%s', (_name, but, lost) => {
+    const operations = [{ ...untold, ...but }];
+    expect(judge({ ...evidence({ gone: true, succeeded: 0 }), operations, loss }).lost).toHaveLength(lost);
+  });
+
+  test('a job under way in it may be done again, and end otherwise than was told; one that was over before, or begun after, may not', () => {
+    const again = [{ ...start, fence: '5' }, { ...start, fence: '6' }, start, end];
+    const told = (at: number) => ({ at, state: 'JOB_STATE_FAILED', right: true, attempt: 1 });
+    const broken = (but: Partial<Operation>) => {
+      const { lost, broken: found } = judge({ ...evidence({ operation: but, notes: again }), loss });
+      return { lost: lost.length, broken: found.length };
+    };
+    expect(broken({ invokedAt: 0, end: told(15) })).toEqual({ lost: 0, broken: 0 });
+    expect(broken({ invokedAt: 15, end: told(30) })).toEqual({ lost: 0, broken: 0 });
+    expect(broken({ invokedAt: 0, end: told(9) })).toEqual({ lost: 1, broken: 1 });
+    expect(broken({ invokedAt: 21, end: told(30) })).toEqual({ lost: 1, broken: 1 });
+  });
+
+  test('a fence that came twice is no loss', () => {
+    const other = { ...operation, id: 'k' };
+    const jobs = new Map([[POOL, new Map([job, { ...job }].map((one, i) => [i === 0 ? 'j' : 'k', one]))]]);
+    const notes = [start, end, { ...start, jobId: 'k' }, { ...end, jobId: 'k' }];
+    expect(judge({ operations: [operation, other], jobs, succeeded: 2, notes, relinked: 0, loss }).broken.join()).toContain(
+      'one fence for two jobs: 7',
+    );
+  });
+});
+
+test('a job that no worker can take, or that never ends, is over after one attempt; any other is tried again', () => {
+  const failed = { end: { at: 2, state: 'JOB_STATE_FAILED', right: false, attempt: 1 } };
+  const of = (kind: string) => judge(evidence({ operation: { ...failed, kind }, job: { state: 'failed' }, succeeded: 0 }));
+  for (const kind of ['large', 'never']) expect(of(kind)).toMatchObject({ buried: 1, broken: [] });
+  expect(of('slow').broken).toHaveLength(1);
+});
+
 test('the same seed is the same plan, another is another, and each fault comes before any comes twice', () => {
   const names = (seed: number) => plan(FAULTS, 20, seed).map(({ fault, seed: own }) => `${fault.group}/${fault.name} ${own}`);
   expect(names(5)).toEqual(names(5));
@@ -173,4 +216,7 @@ test('the same seed is the same plan, another is another, and each fault comes b
   expect(new Set(planned.map(({ fault }) => fault.name)).size).toBe(links.length);
   expect(chosen('links/redis:').map(({ name }) => name)).toContain('redis:drop-replies');
   expect(chosen('nothing')).toEqual([]);
+  const kinds = plan(chosen('redis'), 30, 1).map(({ fault }) => fault.fleet);
+  const changes = kinds.filter((kind, i) => i > 0 && kind !== kinds[i - 1]).length;
+  expect(changes, 'a fleet is started once for all faults that need it').toBe(new Set(kinds).size - 1);
 });

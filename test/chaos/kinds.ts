@@ -1,0 +1,63 @@
+import { Redis } from 'ioredis';
+import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
+import { RedisPair } from '../helpers/redis-pair.js';
+import { ShiftedClock } from '../helpers/shifted-clock.js';
+import { type WorkerPlan, workersOf } from './seats.js';
+
+/** What a fault needs of its fleet beyond the usual. */
+interface FleetPlan {
+  workers: readonly WorkerPlan[];
+  /** More of the replicas' configuration. */
+  settings: Readonly<Record<string, string>>;
+  /** Clocks of Redis and of the first replica can be shifted. */
+  clocks: boolean;
+  /** Redis has a replica, and replicas come to it by a Sentinel, past their proxies. Such a Redis serves for one trial. */
+  sentinel: boolean;
+}
+
+const USUAL: FleetPlan = { workers: workersOf(2), settings: {}, clocks: false, sentinel: false };
+/** A jump of an hour must not be the end of what has ended: nobody could read its result. */
+const KEPT_MS = String(100 * 3_600_000);
+
+export const PLANS = {
+  usual: USUAL,
+  clocks: { ...USUAL, clocks: true, settings: { MUSTER_RETENTION_MS: KEPT_MS, MUSTER_FORGET_MS: KEPT_MS } },
+  /** Room for more than 2,000 leases. */
+  roomy: { ...USUAL, workers: workersOf(256) },
+  sentinel: { ...USUAL, sentinel: true },
+} as const satisfies Record<string, FleetPlan>;
+export type FleetKind = keyof typeof PLANS;
+
+/** The Redis behind a fleet, and what can be done to it. */
+export interface Backing {
+  redis: EmbeddedRedis;
+  /** Of a Sentinel; undefined: replicas go to `redis`. */
+  url: string | undefined;
+  /** To whoever is the master, past every proxy. */
+  direct: Redis;
+  clocks: Record<'redis' | 'replica', ShiftedClock> | undefined;
+  pair: RedisPair | undefined;
+  dispose(): Promise<void>;
+}
+
+export async function startBacking({ clocks: shifts, sentinel }: FleetPlan): Promise<Backing> {
+  if (sentinel) {
+    const pair = await RedisPair.start();
+    const direct = pair.connect();
+    const dispose = async () => {
+      direct.disconnect();
+      await pair.stop();
+    };
+    return { redis: pair.master, url: pair.url, direct, clocks: undefined, pair, dispose };
+  }
+  const clocks = shifts ? { redis: new ShiftedClock(), replica: new ShiftedClock() } : undefined;
+  const redis = await startEmbeddedRedis({ appendonly: true, appendfsync: 'always', env: clocks?.redis.env });
+  const direct = new Redis(redis.url, { maxRetriesPerRequest: 0, retryStrategy: () => 50, commandTimeout: 1_000 });
+  direct.on('error', () => {});
+  const dispose = async () => {
+    direct.disconnect();
+    await redis.stop();
+    for (const clock of Object.values(clocks ?? {})) clock.dispose();
+  };
+  return { redis, url: undefined, direct, clocks, pair: undefined, dispose };
+}
