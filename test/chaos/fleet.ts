@@ -179,16 +179,21 @@ export class Fleet {
 
   /** Every replica is ready, and every worker is on the roll and fit, at a home that lives. */
   async healthy(): Promise<boolean> {
+    return (await this.unfit()).length === 0;
+  }
+
+  /** Who is not. */
+  async unfit(): Promise<string[]> {
     await Promise.all(this.replicas.map((seat) => this.ready(seat)));
-    const ready = await Promise.all(this.replicas.map(async ({ httpPort }) => (await fetch(`http://127.0.0.1:${httpPort}/readyz`)).ok));
     const homes = new Set(await Promise.all(this.replicas.map((seat) => this.idOf(seat))));
-    const fit = await Promise.all(
-      this.workers.map(async ({ pool, id }) => {
-        const [state, home = ''] = await this.direct.hmget(keys.worker(pool, id), 'state', 'home');
-        return (state === 'free' || state === 'busy') && homes.has(home ?? '');
-      }),
+    const replicas = this.replicas.map(async ({ name, httpPort }) =>
+      (await fetch(`http://127.0.0.1:${httpPort}/readyz`)).ok ? [] : [`${name} is not ready`],
     );
-    return [...ready, ...fit].every(Boolean);
+    const workers = this.workers.map(async ({ pool, id }) => {
+      const [state, home = ''] = await this.direct.hmget(keys.worker(pool, id), 'state', 'home');
+      return (state === 'free' || state === 'busy') && homes.has(home ?? '') ? [] : [`${id} is ${state ?? 'gone'} at ${home}`];
+    });
+    return (await Promise.all([...replicas, ...workers])).flat();
   }
 
   /** What the workers noted since the last `forgetNotes`. */

@@ -77,7 +77,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
     });
     healMs = Math.round(performance.now() - began);
   } catch (error) {
-    violations.push(`L1 ${chain(error)}`);
+    violations.push(`L1 ${chain(error)}: ${await fleet.unfit().catch(chain)}`);
   }
   await load.stop(LOST_MS);
   await untold(fleet, load, loss);
