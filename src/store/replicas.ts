@@ -10,9 +10,15 @@ export interface ReplicaRecord {
   draining: boolean;
 }
 
-/** Says that this replica lives, for `ttlMs`. Not what homes are judged by (that is `beat`): for lists, and for who may check whom. */
-export async function writeReplica(redis: Redis, record: ReplicaRecord, now: number, ttlMs: number): Promise<void> {
+/**
+ * Says that this replica lives, for `ttlMs`, by Redis' clock: one replica whose own is ahead would take all others off the list, again and again,
+ * and one that is behind would be taken off. Not what homes are judged by (that is `beat`): for lists, and for who may check
+ * whom.
+ */
+export async function writeReplica(redis: Redis, record: ReplicaRecord, ttlMs: number): Promise<void> {
   const key = keys.replica(record.id);
+  const [seconds] = await redis.time();
+  const now = Number(seconds) * 1_000;
   await redis
     .multi()
     .hset(key, {

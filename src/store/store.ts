@@ -165,7 +165,7 @@ export class Store {
 
   async writeReplica(record: replicas.ReplicaRecord, ttlMs: number): Promise<void> {
     try {
-      await this.#read('replicas', replicas.writeReplica(this.#redis, record, this.#options.clock.now(), ttlMs));
+      await this.#read('replicas', replicas.writeReplica(this.#redis, record, ttlMs));
     } catch (error) {
       // It answers, so this replica is as good a home as any.
       if (!(error instanceof MusterError && error.reason === 'REDIS_FULL')) throw error;
