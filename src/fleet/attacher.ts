@@ -82,6 +82,7 @@ export class Attacher {
   async detached(link: Link, reason: string): Promise<void> {
     const { store, matching, links, onError } = this.#options;
     this.#renewAt.delete(link);
+    if (this.#numberedAnew(link)) return;
     links.release(link.ref);
     try {
       await matching.call(link.ref.pool, () => store.workers.detach(link.ref, reason.slice(0, 60)));
@@ -126,6 +127,16 @@ export class Attacher {
       const lease = { pool, worker: id, jobId, fence };
       if (!running.get(lease)) running.add({ ...lease, boot, link: epoch, phase: 'accepted', since: now, vouchedAt: now });
     }
+  }
+
+  /**
+   * A Redis that lost its data counts links from the beginning: the worker's present link may have the number of this one. Its end must not be
+   * taken for the end of that.
+   */
+  #numberedAnew(link: Link): boolean {
+    const { pool, id, boot, link: epoch } = link.ref;
+    const there = this.#options.links.get(pool, id);
+    return there !== undefined && there !== link && there.ref.boot === boot && there.ref.link === epoch;
   }
 
   async #detachLater(link: Link, reason: string): Promise<void> {
