@@ -66,7 +66,7 @@ test('a client that ends by itself is told, and there is another at once; what d
   load.seats[1]?.child.signal('SIGKILL');
   await until(() => load.operations.some(({ id, end }) => id.startsWith('two-c2.2-') && end));
   // Longer than the load is waited for.
-  const [endless] = await load.more(1, 'slow', '3000');
+  const [endless] = await load.more(1, 'slow', '3000', { pool });
   await load.stop(50);
   expect(load.broken).toEqual([expect.stringContaining('client c2 ended by itself')]);
   expect(endless).toMatchObject({ ackedAt: expect.any(Number) });
