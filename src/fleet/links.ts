@@ -1,3 +1,4 @@
+import type { Verdict } from '../domain/job.js';
 import type { Dialer, DialTarget, LeaseRef, Link, LinkEvents } from '../domain/link.js';
 import type { WorkerRecord, WorkerRef } from '../domain/worker.js';
 import { parseAddress } from '../domain/worker.js';
@@ -10,6 +11,8 @@ export interface FleetLinksOptions {
   events: LinkEvents;
   running: Running;
 }
+
+const MOVE_WITHIN_MS = 1_000;
 
 /** Opens and closes this replica's links, and keeps what runs on them in step with their epochs. */
 export class FleetLinks {
@@ -74,12 +77,21 @@ export class FleetLinks {
   /** That worker is not ours any more. What is open on the link may still end: its results are told by their fences. */
   release(ref: WorkerRef): void {
     const link = this.#options.table.remove(ref);
-    if (link) this.#retire(link);
+    if (!link) return;
+    // A worker that knows no other home yet is to look for one now, not when its last result is settled.
+    if (link.openCalls > 0) link.reattach?.('moved', MOVE_WITHIN_MS);
+    this.#retire(link);
   }
 
   /** That worker is dead: nothing that is open will end well. */
   drop(ref: WorkerRef): void {
     this.#options.table.remove(ref)?.close();
+  }
+
+  /** Redis has answered for a result: whichever link it came over is told, a retired one too, which waits for nothing else. */
+  settled({ pool, worker, jobId, fence }: LeaseRef, verdict: Verdict): void {
+    this.get(pool, worker)?.settled?.(jobId, fence, verdict);
+    for (const link of this.#retired) if (link.ref.pool === pool && link.ref.id === worker) link.settled?.(jobId, fence, verdict);
   }
 
   /** Calls open on all links, retired ones too. */

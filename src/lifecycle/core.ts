@@ -78,7 +78,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     onError,
   });
   const batches = { batchMax: config.BATCH_MAX, batchBytes: config.BATCH_BYTES, maxQueue: config.BATCH_QUEUE };
-  const onSettled = ({ pool, worker, jobId, fence }: LeaseRef, verdict: Verdict) => links.get(pool, worker)?.settled?.(jobId, fence, verdict);
+  const onSettled = (lease: LeaseRef, verdict: Verdict) => links.settled(lease, verdict);
   const finisher = new Finisher({
     jobs: store.jobs,
     matching,
