@@ -23,16 +23,20 @@ export interface RunOptions {
   /** A group. */
   trials: number;
   seed: number;
+  /** No trial is begun after so long; default: all are. */
+  beginWithinMs?: number;
   tell: (line: string) => void;
 }
 
 /** The trials of that plan, one after another, each on a fleet of its kind; one that a trial has broken, or used up, is replaced. */
-export async function runTrials({ faults, trials, seed, tell }: RunOptions): Promise<Trial[]> {
+export async function runTrials({ faults, trials, seed, beginWithinMs = Number.POSITIVE_INFINITY, tell }: RunOptions): Promise<Trial[]> {
   const done: Trial[] = [];
   const planned = plan(faults, trials, seed);
+  const start = performance.now();
   let fleet: Fleet | undefined;
   try {
     for (const [n, { fault, seed: own }] of planned.entries()) {
+      if (performance.now() - start > beginWithinMs) break;
       const { fleet: kind = 'usual' } = fault;
       if (fleet?.kind !== kind) {
         await fleet?.dispose();
