@@ -27,6 +27,8 @@ export interface Fault {
   cutsOff?: boolean;
   /** Default: the usual. */
   fleet?: FleetKind;
+  /** Too long to come by chance: only when it is named. */
+  asked?: true;
   /** Why it cannot be done here; undefined: it can. */
   lacks?: () => string | undefined;
   /** Does it, and resolves when it is over and was seen to happen. Rejects with NotFired when it was not. */

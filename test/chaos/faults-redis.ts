@@ -14,10 +14,11 @@ const FULL_MS = 2_000;
 const OUTAGE_MS = 31_000 * TIME_SCALE;
 /** They outlast the outage, and their being submitted. */
 const LONG_JOB_MS = '20000';
-const LONG_JOBS = 2_200;
+const LEASES = { some: 2_000, many: 10_000 };
+/** Jobs for each lease that is to be live: not all begin at once. */
+const SPARE = 1.1;
 /** Submitted at once. */
 const AT_ONCE = 220;
-const LEAST_LEASES = 2_000;
 const LEASED_MS = 10_000;
 const LONG_ENDED_MS = 60_000;
 /** Writes that a replica of Redis lacks. */
@@ -71,17 +72,17 @@ async function failover({ fleet, load, declare }: Arena): Promise<void> {
 }
 
 /** Not one of thousands of leases that Redis had when it went away costs another run. */
-async function outage(arena: Arena): Promise<void> {
+async function outage(arena: Arena, leases: number): Promise<void> {
   const { fleet, load } = arena;
   const jobs: Operation[] = [];
-  while (jobs.length < LONG_JOBS) jobs.push(...(await load.more(AT_ONCE, 'slow', LONG_JOB_MS, { askAfterMs: Number(LONG_JOB_MS) / 2 })));
+  while (jobs.length < SPARE * leases) jobs.push(...(await load.more(AT_ONCE, 'slow', LONG_JOB_MS, { askAfterMs: Number(LONG_JOB_MS) / 2 })));
   const ids = new Set(jobs.map(({ id }) => id));
   let live: string[] = [];
   const leased = async () => {
     live = await liveLeases(fleet.direct, POOL, ids);
-    return live.length >= LEAST_LEASES;
+    return live.length >= leases;
   };
-  await fires(`${LEAST_LEASES} jobs have a lease at once`, leased, LEASED_MS);
+  await fires(`${leases} jobs have a lease at once`, leased, LEASED_MS);
   const before = runsOf(fleet.notes());
   await restart(arena, 'always', OUTAGE_MS);
   await fires('they end', () => jobs.every(({ end }) => end !== undefined), LONG_ENDED_MS);
@@ -97,7 +98,7 @@ function runsOf(notes: readonly Note[]): Map<string, number> {
   return runs;
 }
 
-const FAULTS: Record<string, { run: (arena: Arena) => Promise<void>; fleet?: FleetKind }> = {
+const FAULTS: Record<string, { run: (arena: Arena) => Promise<void>; fleet?: FleetKind; asked?: true }> = {
   'restart:always': { run: (arena) => restart(arena, 'always') },
   'restart:everysec': { run: (arena) => restart(arena, 'everysec') },
   'restart:none': { run: restartWithNothing },
@@ -124,7 +125,8 @@ const FAULTS: Record<string, { run: (arena: Arena) => Promise<void>; fleet?: Fle
       await direct.config('SET', 'maxmemory', '0');
     },
   },
-  'outage-31s': { run: outage, fleet: 'roomy' },
+  'outage-31s': { run: (arena) => outage(arena, LEASES.some), fleet: 'roomy' },
+  'outage-31s:10000': { run: (arena) => outage(arena, LEASES.many), fleet: 'vast', asked: true },
 };
 
 export const redisFaults: Fault[] = Object.entries(FAULTS).map(([name, fault]) => ({

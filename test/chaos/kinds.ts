@@ -24,6 +24,8 @@ export const PLANS = {
   clocks: { ...USUAL, clocks: true, settings: { MUSTER_RETENTION_MS: KEPT_MS, MUSTER_FORGET_MS: KEPT_MS } },
   /** Room for more than 2,000 leases. */
   roomy: { ...USUAL, workers: workersOf(256) },
+  /** And for more than 10,000. */
+  vast: { ...USUAL, workers: workersOf(1_250), settings: { MUSTER_MAX_SLOTS: '1250' } },
   sentinel: { ...USUAL, sentinel: true },
 } as const satisfies Record<string, FleetPlan>;
 export type FleetKind = keyof typeof PLANS;

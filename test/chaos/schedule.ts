@@ -28,9 +28,10 @@ const SEED_MAX = 2 ** 31 - 1;
 
 /** The faults that `only` means: all, a group, or those of a group whose names begin so (`links/redis:`). Empty: it means none. */
 export function chosen(only: string | undefined): Fault[] {
-  if (only === undefined) return [...FAULTS];
+  if (only === undefined) return FAULTS.filter(({ asked }) => !asked);
   const [group, ...rest] = only.split('/');
-  return FAULTS.filter((fault) => fault.group === group && fault.name.startsWith(rest.join('/')));
+  const name = rest.join('/');
+  return FAULTS.filter((fault) => fault.group === group && (fault.asked ? fault.name === name : fault.name.startsWith(name)));
 }
 
 /**

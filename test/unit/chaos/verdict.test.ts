@@ -207,6 +207,13 @@ test('a job that no worker can take, or that never ends, is over after one attem
   expect(of('slow').broken).toHaveLength(1);
 });
 
+test('a fault that takes long comes only when it is named', () => {
+  const names = (only?: string) => chosen(only).map(({ name }) => name);
+  expect(names('redis/outage-31s:10000')).toEqual(['outage-31s:10000']);
+  for (const only of [undefined, 'redis', 'redis/outage']) expect(names(only)).not.toContain('outage-31s:10000');
+  expect(names('redis/outage')).toEqual(['outage-31s']);
+});
+
 test('the same seed is the same plan, another is another, and each fault comes before any comes twice', () => {
   const names = (seed: number) => plan(FAULTS, 20, seed).map(({ fault, seed: own }) => `${fault.group}/${fault.name} ${own}`);
   expect(names(5)).toEqual(names(5));
