@@ -35,6 +35,8 @@ const CALL_MS = 2_000;
 const RETRY_MS = 50;
 const RUN_MS = { least: 5, most: 40, long: 800 };
 const LONG_EVERY = 25;
+/** What takes longer says so: the default of the replicas, scaled, is 30 s. */
+const USUAL_RUN_MS = 15_000;
 
 const { target, id: client, pool, legacy } = JSON.parse(process.env['CLIENT'] ?? '{}') as Settings;
 const say = (msg: string, more: Record<string, unknown> = {}) => process.stdout.write(`${JSON.stringify({ msg, id: client, ...more })}\n`);
@@ -114,13 +116,14 @@ class Shift {
 
   /** The same submission under the same id until it is answered. true: it was acknowledged. */
   async #submit(id: string, { kind, payload, notBefore }: Work): Promise<boolean> {
+    const long = kind === 'slow' && Number(payload) > USUAL_RUN_MS ? Number(payload) : 0;
     const spec = jobSpec({
       id,
       pool,
       work: legacy ? { $case: 'method', value: '/job.JobService/RunJob' } : { $case: 'kind', value: kind },
       payload: legacy ? Buffer.from(JobRequest.encode(JobRequest.fromPartial({ jobId: id, contextDir: payload })).finish()) : Buffer.from(payload),
       retry: { maxAttempts: maxAttempts(kind), initialBackoff: toDuration(20), maxBackoff: toDuration(200) },
-      runTimeout: kind === NEVER ? toDuration(NEVER_RUN_MS) : undefined,
+      runTimeout: kind === NEVER ? toDuration(NEVER_RUN_MS) : long > 0 ? toDuration(2 * long) : undefined,
       notBefore,
     });
     let last = '';

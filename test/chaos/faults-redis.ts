@@ -12,15 +12,15 @@ const AWAY_MS = 500;
 const MARK = 'chaos:kept';
 const FULL_MS = 2_000;
 const OUTAGE_MS = 31_000 * TIME_SCALE;
-/** They outlast the outage, and their being submitted. */
-const LONG_JOB_MS = '20000';
 const LEASES = { some: 2_000, many: 10_000 };
+/** Of each job, for each lease that is to be live: it outlasts the outage, and all being submitted. */
+const JOB_MS_PER_LEASE = 10;
 /** Jobs for each lease that is to be live: not all begin at once. */
 const SPARE = 1.1;
 /** Submitted at once. */
 const AT_ONCE = 220;
 const LEASED_MS = 10_000;
-const LONG_ENDED_MS = 60_000;
+const ENDED_MS = 40_000;
 /** Writes that a replica of Redis lacks. */
 const CUT_MS = 1_500;
 /** What a process that was killed has sent is read by then. */
@@ -75,7 +75,8 @@ async function failover({ fleet, load, declare }: Arena): Promise<void> {
 async function outage(arena: Arena, leases: number): Promise<void> {
   const { fleet, load } = arena;
   const jobs: Operation[] = [];
-  while (jobs.length < SPARE * leases) jobs.push(...(await load.more(AT_ONCE, 'slow', LONG_JOB_MS, { askAfterMs: Number(LONG_JOB_MS) / 2 })));
+  const jobMs = JOB_MS_PER_LEASE * leases;
+  while (jobs.length < SPARE * leases) jobs.push(...(await load.more(AT_ONCE, 'slow', String(jobMs), { askAfterMs: jobMs / 2 })));
   const ids = new Set(jobs.map(({ id }) => id));
   let live: string[] = [];
   const leased = async () => {
@@ -85,7 +86,7 @@ async function outage(arena: Arena, leases: number): Promise<void> {
   await fires(`${leases} jobs have a lease at once`, leased, LEASED_MS);
   const before = runsOf(fleet.notes());
   await restart(arena, 'always', OUTAGE_MS);
-  await fires('they end', () => jobs.every(({ end }) => end !== undefined), LONG_ENDED_MS);
+  await fires('they end', () => jobs.every(({ end }) => end !== undefined), jobMs + ENDED_MS);
   const after = runsOf(fleet.notes());
   // What had not begun by then begins after it.
   const again = live.filter((id) => (after.get(id) ?? 0) > Math.max(1, before.get(id) ?? 0));

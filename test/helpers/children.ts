@@ -69,6 +69,12 @@ export class Child {
     this.#process.stdin?.write(`${line}\n`);
   }
 
+  /** Nobody reads what it says from now on. */
+  deafen(): void {
+    this.#process.stdout?.destroy();
+    this.#process.stderr?.destroy();
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#process.kill(name);
   }

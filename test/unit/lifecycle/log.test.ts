@@ -28,3 +28,17 @@ test.each([
     { level: 40, replica: 'r', failpoint: 'x', msg: 'two' },
   ]);
 });
+
+test('a reader that is gone keeps no process from ending', async () => {
+  const code = `const { createLog } = await import('./src/lifecycle/log.js');
+    const log = createLog('info', 'r');
+    log.info('one');
+    process.stdin.ref();
+    process.stdin.on('data', () => { for (let i = 0; i < 100; i++) log.info('nobody reads'); process.exit(3); });`;
+  child = new Child('logs', ['--import', 'tsx', '--input-type=module', '-e', code]);
+  const { lines } = child;
+  await until(() => lines.length > 0);
+  child.deafen();
+  child.tell('end');
+  expect(await child.ended()).toBe(3);
+});
