@@ -31,7 +31,7 @@ const LEAST_JOBS = 150;
 const AFTER = LEAST_JOBS - WARM;
 const WARM_MS = 30_000;
 /** In a trial, at a pool: a watcher that Redis hardly answers has seen nothing. */
-const LEAST_LOOKS = 5;
+const LEAST_LOOKS = 2;
 /** Scaled: twice the longest that is stated, and what starting processes takes on a busy machine. */
 const HEAL_MS = 30_000;
 /** What has not ended so long after everything healed is lost. */
