@@ -8,12 +8,13 @@ import { Children } from './lib/children.js';
 import { Loaded, untilQuiet } from './lib/load.js';
 import { machine, printJson, printTable, type Run, writeResult } from './lib/report.js';
 import { type Options, readOptions, USAGE, UsageError } from './options.js';
-import type { Bench, Scenario } from './scenario.js';
+import type { Bench, Notes, Scenario } from './scenario.js';
 import { a1 } from './scenarios/a1.js';
 import { l1 } from './scenarios/l1.js';
 import { m1 } from './scenarios/m1.js';
 import { t1 } from './scenarios/t1.js';
 import { t2 } from './scenarios/t2.js';
+import { PEERS } from './subjects/peers.js';
 
 const SCENARIOS: Scenario[] = [t1, t2, l1, m1, a1];
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
@@ -38,15 +39,27 @@ async function measure(options: Options): Promise<void> {
       run.loaded = true;
     }
   };
-  const bench: Bench = { options, children, say, quiet };
+  let notes: Notes = { peers: [], skipped: [] };
+  const bench: Bench = {
+    options,
+    children,
+    say,
+    quiet,
+    used: (peer, how) => void notes.peers.push({ peer, how }),
+    skipped(peer, reason) {
+      say(`${peer} is skipped: ${reason}`);
+      notes.skipped.push({ peer, reason });
+    },
+  };
   for (const scenario of SCENARIOS) {
     if (options.only.length > 0 && !options.only.includes(scenario.name)) continue;
     say(`${scenario.name}: ${scenario.title}`);
+    notes = { peers: [], skipped: [] };
     const figures = await scenario.run(bench);
     await children.endAll();
-    if (options.output === 'json') printJson(figures, run);
-    else printTable(scenario, figures, run);
-    if (options.profile === undefined) writeResult(scenario, figures, run);
+    if (options.output === 'json') printJson(scenario, figures, notes, run);
+    else printTable(scenario, figures, notes, run);
+    if (options.profile === undefined) writeResult(scenario, figures, notes, run);
   }
 }
 
@@ -61,6 +74,7 @@ async function main(): Promise<number> {
       readOptions(
         args,
         SCENARIOS.map(({ name }) => name),
+        PEERS.map(({ name }) => name),
       ),
     );
     return 0;

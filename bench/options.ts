@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util';
 export interface Options {
   /** Scenario names; empty: all. */
   only: string[];
+  /** Names of the peers beside BullMQ; empty: all that can be had. */
+  peers: string[];
   rounds: number;
   /** Of one subject in one round. */
   seconds: number;
@@ -17,9 +19,10 @@ export interface Options {
   profile: string | undefined;
 }
 
-export const USAGE = `npm run bench -- [--only T1,T2,L1,M1,A1] [--rounds N] [--seconds N] [-o table|json] [--force] [--build MAIN_JS] [--baseline MAIN_JS] [--profile DIR]
+export const USAGE = `npm run bench -- [--only T1,T2,L1,M1,A1] [--peers a,b] [--rounds N] [--seconds N] [-o table|json] [--force] [--build MAIN_JS] [--baseline MAIN_JS] [--profile DIR]
 
   --only      scenarios, with commas (default: all)
+  --peers     who is measured beside Muster and BullMQ in T1 and L1, with commas; none: nobody (default: all that this machine can have)
   --rounds    interleaved rounds that count (default 5)
   --seconds   length of each subject's turn in a round (default 4)
   -o          table (default), or one line of JSON a figure
@@ -30,16 +33,16 @@ export const USAGE = `npm run bench -- [--only T1,T2,L1,M1,A1] [--rounds N] [--s
 
 export class UsageError extends Error {}
 
+const NOBODY = 'none';
+
 /** Throws UsageError. */
-export function readOptions(args: string[], scenarios: string[]): Options {
+export function readOptions(args: string[], scenarios: string[], peers: string[]): Options {
   const { values } = parsed(args);
-  const only = (values.only ?? '').split(',').filter((name) => name !== '');
-  const unknown = only.filter((name) => !scenarios.includes(name));
-  if (unknown.length > 0) throw new UsageError(`--only ${unknown.join(',')}: there are ${scenarios.join(', ')}`);
   const { output = 'table' } = values;
   if (output !== 'table' && output !== 'json') throw new UsageError(`-o ${output}: table or json`);
   return {
-    only,
+    only: chosen('--only', values.only, scenarios),
+    peers: chosen('--peers', values.peers, [...peers, NOBODY]),
     rounds: whole('--rounds', values.rounds ?? '5'),
     seconds: whole('--seconds', values.seconds ?? '4'),
     output,
@@ -56,6 +59,7 @@ function parsed(args: string[]) {
       args,
       options: {
         only: { type: 'string' },
+        peers: { type: 'string' },
         rounds: { type: 'string' },
         seconds: { type: 'string' },
         output: { type: 'string', short: 'o' },
@@ -68,6 +72,14 @@ function parsed(args: string[]) {
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** Some of these names, with commas. */
+function chosen(flag: string, text: string | undefined, names: string[]): string[] {
+  const found = (text ?? '').split(',').filter((name) => name !== '');
+  const unknown = found.filter((name) => !names.includes(name));
+  if (unknown.length > 0) throw new UsageError(`${flag} ${unknown.join(',')}: there are ${names.join(', ')}`);
+  return found;
 }
 
 function whole(flag: string, text: string): number {

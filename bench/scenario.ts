@@ -9,6 +9,16 @@ export interface Bench {
   say(text: string): void;
   /** Resolves when nothing else uses the machine; rejects with Loaded when that does not happen in time. */
   quiet(): Promise<void>;
+  /** A peer of this scenario, and in which way it is used. */
+  used(peer: string, how: string): void;
+  /** A peer that this scenario goes without. */
+  skipped(peer: string, reason: string): void;
+}
+
+/** What is told beside the figures of a scenario. */
+export interface Notes {
+  peers: { peer: string; how: string }[];
+  skipped: { peer: string; reason: string }[];
 }
 
 /** One number, or a comparison of two when there is a peer. */

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
+import { type Command, Foreign } from './foreign.js';
 
 const READY_MS = 30_000;
 const END_MS = 5_000;
@@ -26,6 +27,7 @@ export interface Program {
  */
 export class Children {
   readonly #children = new Map<string, ChildProcess>();
+  readonly #foreign: Foreign[] = [];
   readonly #redis: EmbeddedRedis[] = [];
   readonly #ended = new Set<ChildProcess>();
   readonly #profile: string | undefined;
@@ -34,6 +36,7 @@ export class Children {
     this.#profile = profile;
     process.once('exit', () => {
       for (const child of this.#children.values()) child.kill('SIGKILL');
+      for (const foreign of this.#foreign) foreign.kill();
       for (const redis of this.#redis) redis.kill();
     });
   }
@@ -42,6 +45,7 @@ export class Children {
   pids(): Map<string, number> {
     const pids = new Map([['client', process.pid]]);
     for (const [name, { pid }] of this.#children) if (pid !== undefined) pids.set(name, pid);
+    for (const foreign of this.#foreign) for (const [name, pid] of foreign.pids) pids.set(name, pid);
     this.#redis.forEach(({ pid }, i) => {
       pids.set(i === 0 ? 'redis' : `redis ${i + 1}`, pid);
     });
@@ -93,6 +97,26 @@ export class Children {
     });
   }
 
+  /** Starts a program in another language. Rejects with what it wrote when that did not work. */
+  async run(command: Command): Promise<Foreign> {
+    const foreign = await Foreign.start(command, ({ name }, tail) => {
+      process.stderr.write(`bench: ${name} ended by itself:\n${tail}\n`);
+      process.exit(1);
+    });
+    this.#foreign.push(foreign);
+    return foreign;
+  }
+
+  /** How many programs in other languages run. */
+  get foreign(): number {
+    return this.#foreign.length;
+  }
+
+  /** Ends all of those but the first so many. The last first: a submitter before its worker, a worker before its broker. */
+  async endForeign(keep: number): Promise<void> {
+    for (const foreign of this.#foreign.splice(keep).reverse()) await foreign.end();
+  }
+
   /** Sends that to a child that answers every message with one. One at a time. */
   ask<T>(name: string, message: object): Promise<T> {
     const child = this.#children.get(name);
@@ -103,8 +127,9 @@ export class Children {
     });
   }
 
-  /** Ends all of them, in order of their start, Redis last. */
+  /** Ends all of them, Redis last. */
   async endAll(): Promise<void> {
+    await this.endForeign(0);
     await Promise.all([...this.#children.values()].map((child) => this.#end(child)));
     this.#children.clear();
     await Promise.all(this.#redis.splice(0).map((redis) => redis.stop()));

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import Table from 'cli-table3';
-import type { Figure, Scenario } from '../scenario.js';
+import type { Figure, Notes, Scenario } from '../scenario.js';
 
 /** What figures depend on. Neither names nor paths: results are public. */
 export interface Machine {
@@ -31,11 +31,12 @@ export function machine(redis: string): Machine {
   };
 }
 
+const HEAD = ['subject', 'measure', 'median', 'range', 'peer', 'its median', 'ratio', 'want'];
 const MARK = 'LOADED: other processes used this machine; no figures to quote';
 
-export function printTable(scenario: Scenario, figures: Figure[], run: Run): void {
+export function printTable(scenario: Scenario, figures: Figure[], { peers, skipped }: Notes, run: Run): void {
   const table = new Table({
-    head: ['subject', 'measure', 'median', 'range', 'peer', 'its median', 'ratio', 'want'],
+    head: HEAD,
     style: { head: [], border: [] },
     colAligns: ['left', 'left', 'right', 'right', 'left', 'right', 'right', 'left'],
   });
@@ -53,23 +54,29 @@ export function printTable(scenario: Scenario, figures: Figure[], run: Run): voi
       verdict,
     ]);
   }
+  for (const { peer, reason } of skipped) table.push([peer, { content: `skipped: ${reason}`, colSpan: HEAD.length - 1 }]);
+  const how = peers.map((used) => `${used.peer}: ${used.how}\n`).join('');
   const rounds = Math.max(...figures.map((figure) => figure.rounds));
   process.stdout.write(
-    `\n${scenario.name}: ${scenario.title} (${rounds > 1 ? `median of ${rounds} rounds` : 'one round'})\n${run.loaded ? `${MARK}\n` : ''}${table.toString()}\n`,
+    `\n${scenario.name}: ${scenario.title} (${rounds > 1 ? `median of ${rounds} rounds` : 'one round'})\n${run.loaded ? `${MARK}\n` : ''}${table.toString()}\n${how}`,
   );
 }
 
-/** One line a figure. */
-export function printJson(figures: Figure[], run: Run): void {
+/** One line a figure, and one for each peer that was skipped. */
+export function printJson({ name }: Scenario, figures: Figure[], { skipped }: Notes, run: Run): void {
   for (const figure of figures) process.stdout.write(`${JSON.stringify(run.loaded ? { ...figure, loaded: true } : figure)}\n`);
+  for (const one of skipped) process.stdout.write(`${JSON.stringify({ scenario: name, skipped: one })}\n`);
 }
 
 /** `bench/results/<scenario>.json`; the one before is replaced. */
-export function writeResult(scenario: Scenario, figures: Figure[], run: Run): void {
+export function writeResult(scenario: Scenario, figures: Figure[], notes: Notes, run: Run): void {
   const folder = new URL('../results/', import.meta.url);
   mkdirSync(folder, { recursive: true });
   const { name, title } = scenario;
-  writeFileSync(new URL(`${name}.json`, folder), `${JSON.stringify({ scenario: name, title, ...run, figures: figures.map(rounded) }, null, 2)}\n`);
+  writeFileSync(
+    new URL(`${name}.json`, folder),
+    `${JSON.stringify({ scenario: name, title, ...run, ...notes, figures: figures.map(rounded) }, null, 2)}\n`,
+  );
 }
 
 function rounded(figure: Figure): Figure {

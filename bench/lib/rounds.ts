@@ -4,13 +4,28 @@ import { CpuReading } from './cpu.js';
 import type { RedisStats } from './redis-stats.js';
 
 /** Something that does jobs. */
-export interface Subject {
+export type Subject = {
   name: string;
   /** Names of the processes that take part, as `Children` knows them. */
   processes: string[];
-  /** Does one job to its result. Rejects when the result is not the right one. */
-  job(): Promise<void>;
   close(): Promise<void>;
+} & (
+  | {
+      /** Does one job to its result. Rejects when the result is not the right one. */
+      job(): Promise<void>;
+    }
+  | {
+      /** As `drive` below does it with `job`: for those whose client is a process of its own. */
+      drive(outstanding: number, seconds: number): Promise<Driven>;
+    }
+);
+
+/** What came of keeping jobs under way for a while. */
+export interface Driven {
+  /** µs each. */
+  latencies: Histogram;
+  /** Until the last one had ended. */
+  seconds: number;
 }
 
 /** What one turn of one subject came to, by name of the measure. */
@@ -50,36 +65,40 @@ export async function rounds(bench: Bench, options: RoundsOptions): Promise<Samp
   return samples;
 }
 
-/** Keeps that many jobs under way for so long. Resolves with their latencies, in µs, when the last one has ended. */
-async function drive(subject: Subject, outstanding: number, seconds: number): Promise<Histogram> {
-  const histogram = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
-  const end = performance.now() + seconds * 1_000;
+export function histogram(): Histogram {
+  return build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
+}
+
+/** Keeps that many jobs under way for so long. Resolves when the last one has ended. */
+async function drive(subject: Subject, outstanding: number, seconds: number): Promise<Driven> {
+  if ('drive' in subject) return subject.drive(outstanding, seconds);
+  const latencies = histogram();
+  const startedAt = performance.now();
+  const end = startedAt + seconds * 1_000;
   const lane = async () => {
     for (let from = performance.now(); from < end; ) {
       await subject.job();
       const now = performance.now();
-      histogram.recordValue(Math.max(1, Math.round((now - from) * 1_000)));
+      latencies.recordValue(Math.max(1, Math.round((now - from) * 1_000)));
       from = now;
     }
   };
   await Promise.all(Array.from({ length: outstanding }, lane));
-  return histogram;
+  return { latencies, seconds: (performance.now() - startedAt) / 1_000 };
 }
 
 async function turn(bench: Bench, subject: Subject, { outstanding, redis }: RoundsOptions): Promise<Sample> {
   await drive(subject, outstanding, LEAD_SECONDS);
   const callsBefore = await redis.calls();
   const before = new CpuReading(bench.children.pids());
-  const startedAt = performance.now();
-  const histogram = await drive(subject, outstanding, bench.options.seconds);
-  const seconds = (performance.now() - startedAt) / 1_000;
+  const { latencies, seconds } = await drive(subject, outstanding, bench.options.seconds);
   const after = new CpuReading(bench.children.pids());
   const callsAfter = await redis.calls();
-  const jobs = histogram.totalCount;
+  const jobs = latencies.totalCount;
   const sample = new Map<string, number>([
     ['jobs', jobs / seconds],
-    ['p50', histogram.getValueAtPercentile(50) / 1_000],
-    ['p99', histogram.getValueAtPercentile(99) / 1_000],
+    ['p50', latencies.getValueAtPercentile(50) / 1_000],
+    ['p99', latencies.getValueAtPercentile(99) / 1_000],
     ['cores of others', after.othersSince(before)],
   ]);
   let cpu = 0;

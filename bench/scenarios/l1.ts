@@ -5,6 +5,7 @@ import type { Bench, Figure, Scenario } from '../scenario.js';
 import { attachedSubjects } from '../subjects/attached.js';
 import { bullmq } from '../subjects/bullmq.js';
 import { musters, startWorkers } from '../subjects/muster.js';
+import { startPeers } from '../subjects/peers.js';
 
 const WORKERS = 64;
 const scenario = 'L1';
@@ -18,7 +19,8 @@ export const l1: Scenario = {
     const ports = await startWorkers(bench, WORKERS);
     const ours = await musters(bench, redis, ports);
     const { raw, sdk } = await attachedSubjects(bench, redis, WORKERS, 'attached replica');
-    const subjects = [...ours, raw, sdk, await bullmq(bench, redis, WORKERS)];
+    const peers = await startPeers(bench, redis, WORKERS);
+    const subjects = [...ours, raw, sdk, await bullmq(bench, redis, WORKERS), ...peers];
     const stats = new RedisStats(redis.url);
     const samples = await rounds(bench, { subjects, outstanding: 1, redis: stats });
     stats.close();
@@ -33,6 +35,7 @@ export const l1: Scenario = {
       compare(samples, { ...p99, subject: 'attached', peer: 'bullmq' }),
       compare(samples, { ...p50, subject: 'attached sdk', peer: 'bullmq' }),
       compare(samples, { ...p99, subject: 'attached sdk', peer: 'bullmq' }),
+      ...[p50, p99].flatMap((what) => peers.map(({ name }) => compare(samples, { ...what, subject: 'attached', peer: name }))),
       ...baseline,
       ...subjects.flatMap(({ name }) => [
         ...details(samples, scenario, name, 'CPU of all', 'µs/job'),

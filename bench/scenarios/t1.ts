@@ -4,6 +4,7 @@ import { rounds, type Subject } from '../lib/rounds.js';
 import type { Bench, Figure, Scenario } from '../scenario.js';
 import { attachedBaseline, attachedSubjects } from '../subjects/attached.js';
 import { bullmq } from '../subjects/bullmq.js';
+import { startPeers } from '../subjects/peers.js';
 
 const WORKERS = 64;
 /** Jobs outstanding, and the rate that is wanted as a ratio to BullMQ's. */
@@ -21,27 +22,37 @@ export const t1: Scenario = {
     const redis = await bench.children.redis();
     const { raw, sdk } = await attachedSubjects(bench, redis, WORKERS);
     const baseline = await attachedBaseline(bench, redis, WORKERS);
-    const subjects = [raw, sdk, ...(baseline ? [baseline] : []), await bullmq(bench, redis, WORKERS)];
+    const ours = [raw, sdk, ...(baseline ? [baseline] : [])];
+    const peers = [await bullmq(bench, redis, WORKERS), ...(await startPeers(bench, redis, WORKERS))];
     const stats = new RedisStats(redis.url);
     const figures: Figure[] = [];
-    for (const load of LOADS) figures.push(...(await measure(bench, subjects, stats, load)));
+    for (const load of LOADS) figures.push(...(await measure(bench, ours, peers, stats, load)));
     stats.close();
-    await Promise.all(subjects.map((subject) => subject.close()));
+    await Promise.all([...ours, ...peers].map((subject) => subject.close()));
     return figures;
   },
 };
 
-async function measure(bench: Bench, subjects: Subject[], redis: RedisStats, { outstanding, atLeast }: (typeof LOADS)[number]): Promise<Figure[]> {
+async function measure(
+  bench: Bench,
+  ours: Subject[],
+  peers: Subject[],
+  redis: RedisStats,
+  { outstanding, atLeast }: (typeof LOADS)[number],
+): Promise<Figure[]> {
   bench.say(`${outstanding} outstanding`);
+  const subjects = [...ours, ...peers];
   const samples = await rounds(bench, { subjects, outstanding, redis });
-  const ours = subjects.filter(({ name }) => name !== 'bullmq');
   const jobs = { scenario, what: 'jobs', unit: 'jobs/s' };
   const cpu = { scenario, what: 'CPU of all', unit: 'µs/job' };
+  const rest = peers.filter(({ name }) => name !== 'bullmq');
   const baseline = ours.some(({ name }) => name === 'baseline');
   const figures = [
     ...ours.map(({ name }) => compare(samples, { ...jobs, subject: name, peer: 'bullmq', want: name === 'attached' ? { atLeast } : undefined })),
+    ...rest.map(({ name }) => compare(samples, { ...jobs, subject: 'attached', peer: name })),
     ...(baseline ? [jobs, cpu].map((what) => compare(samples, { ...what, subject: 'attached', peer: 'baseline' })) : []),
     ...ours.map(({ name }) => compare(samples, { ...cpu, subject: name, peer: 'bullmq' })),
+    ...rest.map(({ name }) => compare(samples, { ...cpu, subject: 'attached', peer: name })),
     ...subjects.flatMap(({ name }) => [
       ...details(samples, scenario, name, 'CPU of', 'µs/job'),
       ...details(samples, scenario, name, 'Redis', 'calls/job'),
