@@ -32,6 +32,8 @@ export class Foreign {
   readonly name: string;
   /** By name: the program, and what it has started until it was ready. */
   readonly pids = new Map<string, number>();
+  /** What `ready` found. */
+  ready: RegExpExecArray | undefined;
   readonly #child: ChildProcess;
   #tail = '';
   #answer: ((line: string) => void) | undefined;
@@ -110,7 +112,8 @@ export class Foreign {
       const fail = (what: string) => reject(new Error(`${this.name} ${what}:\n${this.#tail}`));
       const timer = setTimeout(() => fail(`was not ready within ${READY_MS} ms`), READY_MS);
       const look = () => {
-        if (!ready.test(this.#tail)) return;
+        this.ready = ready.exec(this.#tail) ?? undefined;
+        if (this.ready === undefined) return;
         clearTimeout(timer);
         child.stdout?.off('data', look);
         child.stderr?.off('data', look);

@@ -1,9 +1,7 @@
 import { goProgram } from '../lib/toolbox.js';
-import { foreign } from './foreign.js';
+import { foreign, READY } from './foreign.js';
 import { PAYLOAD } from './muster.js';
 import type { Peer } from './peers.js';
-
-const READY = /^ready$/m;
 
 export const asynq: Peer = {
   name: 'asynq',

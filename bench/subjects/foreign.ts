@@ -1,6 +1,9 @@
 import type { Foreign } from '../lib/foreign.js';
 import { type Driven, histogram, type Subject } from '../lib/rounds.js';
 
+/** What our own programs in other languages write once they can be used: the whole line, as the next one is an answer. */
+export const READY = /^ready\n/m;
+
 /**
  * A subject whose submitter is a program in another language. A turn is a line on its stdin, `<jobs outstanding> <milliseconds>`; once the
  * last job has ended it answers with one line, `<µs that took> <latency in µs> <latency> …`. When anything is wrong it says so on stderr and

@@ -5,6 +5,8 @@ import type { Bench } from '../scenario.js';
 import { asynq } from './asynq.js';
 import { beeQueue } from './bee-queue.js';
 import { bullmqBulk } from './bullmq-bulk.js';
+import { celery } from './celery.js';
+import { dask } from './dask.js';
 
 /** Somebody else who gives jobs to workers. */
 export interface Peer {
@@ -16,7 +18,7 @@ export interface Peer {
 }
 
 /** All but BullMQ as it is mostly used, which is what every other figure is compared to. */
-export const PEERS: Peer[] = [bullmqBulk, beeQueue, asynq];
+export const PEERS: Peer[] = [bullmqBulk, beeQueue, asynq, celery, dask];
 
 /** Those that `--peers` names, or all; whoever can't be had is told as skipped. */
 export async function startPeers(bench: Bench, redis: EmbeddedRedis, concurrency: number): Promise<Subject[]> {
