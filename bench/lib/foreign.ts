@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 
 const READY_MS = 60_000;
@@ -141,7 +142,19 @@ export class Foreign {
   }
 }
 
-/** What runs below that process, but for shells: they only wait. */
+/** A port of the loopback that nobody has now, for a server that can't choose one itself and say which. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address();
+      probe.close(() => (address !== null && typeof address === 'object' ? resolve(address.port) : reject(new Error('no free port'))));
+    });
+  });
+}
+
+/** What runs below that process, but for the leash. */
 function descendants(root: number): { pid: number; program: string }[] {
   const children = new Map<number, { pid: number; program: string }[]>();
   for (const entry of readdirSync('/proc')) {
@@ -151,7 +164,7 @@ function descendants(root: number): { pid: number; program: string }[] {
     children.set(Number(parent), [...(children.get(Number(parent)) ?? []), { pid: Number(entry), program }]);
   }
   const below = (pid: number): { pid: number; program: string }[] => (children.get(pid) ?? []).flatMap((child) => [child, ...below(child.pid)]);
-  return below(root).filter(({ program }) => program !== 'sh');
+  return below(root).filter(({ program }) => !['sh', 'setsid'].includes(program));
 }
 
 function statOf(entry: string): string {
