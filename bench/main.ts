@@ -88,7 +88,8 @@ async function main(): Promise<number> {
   }
 }
 
-for (const [signal, code] of Object.entries(SIGNALS)) process.once(signal, () => process.exit(code));
+// A signal that comes twice (from a terminal's group and from npm) must not break off what is done at the exit.
+for (const [signal, code] of Object.entries(SIGNALS)) process.on(signal, () => process.exit(code));
 // The clock's timers keep no process alive, and the end of a scenario waits for nothing else.
 setInterval(() => undefined, 60_000);
 // Whatever is still open (clients, Redis connections) is of no use any more.

@@ -12,7 +12,7 @@ const TAIL_CHARS = 4_096;
  * kills the program's whole process group. `exec` lets the program have the pid that we know.
  */
 const LEASHED = `
-setsid sh -c 'read -r _ <&3; kill -KILL -- "-$1"' leash "$$" </dev/null >/dev/null 2>&1 &
+setsid sh -c 'read -r _ <&3; kill -KILL "-$1"' leash "$$" </dev/null >/dev/null 2>&1 &
 exec 3<&-
 exec "$@"
 `;

@@ -8,12 +8,14 @@ export const READY = /^ready\n/m;
  * A subject whose submitter is a program in another language. A turn is a line on its stdin, `<jobs outstanding> <milliseconds>`; once the
  * last job has ended it answers with one line, `<µs that took> <latency in µs> <latency> …`. When anything is wrong it says so on stderr and
  * ends. `programs`: all of its processes but Redis, the submitter last. Between turns they are stopped, so that what they do with nothing
- * to do (polls, heartbeats, timers) falls into nobody else's turn.
+ * to do (polls, heartbeats, timers) falls into nobody else's turn. `restless`: those that are not: a broker that asks another process with
+ * deadlines takes its answers for late when it goes on, and what came with them is lost.
  */
-export function foreign(name: string, programs: Foreign[], more: string[] = []): Subject {
+export function foreign(name: string, programs: Foreign[], more: string[] = [], restless = false): Subject {
   const submitter = programs.at(-1);
   if (submitter === undefined) throw new Error(`${name} has no submitter`);
   const pause = () => {
+    if (restless) return;
     for (const program of programs) program.pause();
   };
   pause();

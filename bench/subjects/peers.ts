@@ -7,7 +7,9 @@ import { beeQueue } from './bee-queue.js';
 import { bullmqBulk } from './bullmq-bulk.js';
 import { celery } from './celery.js';
 import { dask } from './dask.js';
+import { faktory } from './faktory.js';
 import { gearmand } from './gearmand.js';
+import { temporal } from './temporal.js';
 
 /** Somebody else who gives jobs to workers. */
 export interface Peer {
@@ -19,7 +21,7 @@ export interface Peer {
 }
 
 /** All but BullMQ as it is mostly used, which is what every other figure is compared to. */
-export const PEERS: Peer[] = [bullmqBulk, beeQueue, asynq, celery, dask, gearmand];
+export const PEERS: Peer[] = [bullmqBulk, beeQueue, asynq, celery, dask, gearmand, faktory, temporal];
 
 /** Those that `--peers` names, or all; whoever can't be had is told as skipped. */
 export async function startPeers(bench: Bench, redis: EmbeddedRedis, concurrency: number): Promise<Subject[]> {
