@@ -39,6 +39,6 @@ async function start(bench: Bench, redis: EmbeddedRedis, concurrency: number): P
 
 export const beeQueue: Peer = {
   name: 'bee-queue',
-  how: 'jobs of one turn of the event loop in one saveAll, results from the events of the queue',
+  how: 'jobs of one turn of the event loop in one saveAll, results from the events of the queue: over PubSub, so at most once',
   start,
 };
