@@ -18,6 +18,7 @@ export * from './seats.js';
 const REPLICAS = 3;
 const READY_MS = 30_000;
 const SHIFTED = 'r1';
+const OTHER_BUILD = 'r2';
 
 /** BullMQ's words for a replica that was cut off while it had a check: it is repeated by another. */
 const LOST_LOCK = /could not renew lock|Missing lock/;
@@ -41,10 +42,12 @@ export class Fleet {
   private constructor(
     readonly kind: FleetKind,
     readonly backing: Backing,
+    private readonly beside: string | undefined,
   ) {}
 
-  static async start(kind: FleetKind = 'usual'): Promise<Fleet> {
-    const fleet = new Fleet(kind, await startBacking(PLANS[kind]));
+  /** `beside`: the main.js of another build, which one of the replicas runs. */
+  static async start(kind: FleetKind = 'usual', beside?: string): Promise<Fleet> {
+    const fleet = new Fleet(kind, await startBacking(PLANS[kind]), beside);
     const plan = PLANS[kind].workers;
     try {
       const ports = await freePorts(2 * REPLICAS + plan.length);
@@ -254,7 +257,8 @@ export class Fleet {
 
   #launchReplica({ name, grpcPort, httpPort, redis }: Omit<ReplicaSeat, 'child'>, failpoint: string): Child {
     const { url, clocks } = this.backing;
-    return new Child(name, [...mainArgs(), 'serve'], {
+    const main = this.beside !== undefined && name === OTHER_BUILD ? [this.beside] : mainArgs();
+    return new Child(name, [...main, 'serve'], {
       ...PLANS[this.kind].settings,
       ...(name === SHIFTED ? clocks?.replica.env : {}),
       MUSTER_INSECURE: 'true',

@@ -2,6 +2,8 @@
  * `npm run chaos`: faults under load on a fleet of processes, each link through a proxy, and a verdict on every job. A table on stdout that
  * ends in one line of JSON, the story on stderr. Exit code 1 when anything was broken or did not fire; 2 for usage.
  */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { inspect, parseArgs } from 'node:util';
 import { table } from '../../src/cli/table.js';
 import { GROUPS } from './arena.js';
@@ -9,11 +11,12 @@ import { runTrials, summaryOf } from './run.js';
 import { chosen, FAULTS } from './schedule.js';
 import type { Trial } from './trial.js';
 
-const USAGE = `npm run chaos -- [--trials N] [--only GROUP[/FAULT]] [--seed S] [-o json] [--list]
+const USAGE = `npm run chaos -- [--trials N] [--only GROUP[/FAULT]] [--seed S] [--beside MAIN_JS] [-o json] [--list]
 
   --trials    so many trials of each group (default 3)
   --only      one group, or the faults of it whose names begin so: ${GROUPS.join(', ')}
   --seed      draws the order of the faults, whom they meet and when; the same seed is the same schedule (default: drawn, and told)
+  --beside    one of the replicas runs that build: two versions on the same keys
   -o json     all of it as JSON, a line each trial; without it a table. Either ends in the same one line
   --list      names the faults
 Needs Linux: it dials workers on 127.0.0.2, and asks /proc what stands still; the clocks need a C compiler, else they are left out.`;
@@ -25,20 +28,37 @@ class UsageError extends Error {}
 
 /** Throws UsageError. */
 function readOptions(args: string[]) {
-  const { trials = '3', only, seed = String(Math.floor(Math.random() * 1e9)), output = 'table', list = false, help = false } = parsed(args);
+  const { trials = '3', only, seed = String(Math.floor(Math.random() * 1e9)), output = 'table', list = false, help = false, beside } = parsed(args);
   if (!/^[1-9]\d{0,4}$/.test(trials)) throw new UsageError(`--trials ${trials}: a whole number from 1 to 99999`);
   if (!/^\d{1,9}$/.test(seed)) throw new UsageError(`--seed ${seed}: a whole number of up to nine digits`);
   if (output !== 'table' && output !== 'json') throw new UsageError(`-o ${output}: table or json`);
+  if (beside !== undefined && !existsSync(beside)) throw new UsageError(`--beside ${beside}: no such file; it is the main.js of a build`);
   const faults = chosen(only);
   if (faults.length === 0) throw new UsageError(`--only ${only}: no such group or fault; --list names them`);
-  return { trials: Number(trials), faults, seed: Number(seed), json: output === 'json', list, help };
+  return {
+    trials: Number(trials),
+    faults,
+    seed: Number(seed),
+    json: output === 'json',
+    list,
+    help,
+    beside: beside === undefined ? undefined : resolve(beside),
+  };
 }
 
 function parsed(args: string[]) {
   const text = { type: 'string' } as const;
   const flag = { type: 'boolean' } as const;
   try {
-    const options = { trials: text, only: text, seed: text, output: { ...text, short: 'o' }, list: flag, help: { ...flag, short: 'h' } } as const;
+    const options = {
+      trials: text,
+      only: text,
+      seed: text,
+      beside: text,
+      output: { ...text, short: 'o' },
+      list: flag,
+      help: { ...flag, short: 'h' },
+    } as const;
     return parseArgs({ args, options }).values;
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
@@ -66,7 +86,7 @@ function rowsOf(trials: readonly Trial[]): (string | number)[][] {
 
 async function main(args: string[]): Promise<number> {
   try {
-    const { trials, faults, seed, json, list, help } = readOptions(args);
+    const { trials, faults, seed, beside, json, list, help } = readOptions(args);
     if (help || list) {
       process.stdout.write(`${help ? USAGE : FAULTS.map(({ group, name }) => `${group}/${name}`).join('\n')}\n`);
       return 0;
@@ -78,7 +98,7 @@ async function main(args: string[]): Promise<number> {
     });
     if (able.length === 0) throw new UsageError('nothing is left to do here');
     say(`--seed ${seed} replays this schedule`);
-    const done = await runTrials({ faults: able, trials, seed, tell: say });
+    const done = await runTrials({ faults: able, trials, seed, beside, tell: say });
     const summary = summaryOf(done, seed);
     process.stdout.write(json ? done.map((trial) => `${JSON.stringify(trial)}\n`).join('') : table(HEAD, rowsOf(done), false));
     process.stdout.write(`${JSON.stringify(summary)}\n`);

@@ -23,13 +23,15 @@ export interface RunOptions {
   /** A group. */
   trials: number;
   seed: number;
+  /** See Fleet.start. */
+  beside?: string | undefined;
   /** No trial is begun after so long; default: all are. */
   beginWithinMs?: number;
   tell: (line: string) => void;
 }
 
 /** The trials of that plan, one after another, each on a fleet of its kind; one that a trial has broken, or used up, is replaced. */
-export async function runTrials({ faults, trials, seed, beginWithinMs = Number.POSITIVE_INFINITY, tell }: RunOptions): Promise<Trial[]> {
+export async function runTrials({ faults, trials, seed, beside, beginWithinMs = Number.POSITIVE_INFINITY, tell }: RunOptions): Promise<Trial[]> {
   const done: Trial[] = [];
   const planned = plan(faults, trials, seed);
   const start = performance.now();
@@ -41,7 +43,7 @@ export async function runTrials({ faults, trials, seed, beginWithinMs = Number.P
       if (fleet?.kind !== kind) {
         await fleet?.dispose();
         fleet = undefined;
-        fleet = await Fleet.start(kind);
+        fleet = await Fleet.start(kind, beside);
       }
       const began = performance.now();
       const trial = await runTrial(fleet, fault, own, `t${n}`);
