@@ -3,6 +3,7 @@
  * in bench/results/. Exit code 1 when the machine was too loaded to measure, 2 for usage.
  */
 import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { findRedisBinary } from '../src/lifecycle/embedded-redis.js';
 import { Children } from './lib/children.js';
 import { Loaded, untilQuiet } from './lib/load.js';
@@ -13,10 +14,12 @@ import { a1 } from './scenarios/a1.js';
 import { l1 } from './scenarios/l1.js';
 import { m1 } from './scenarios/m1.js';
 import { t1 } from './scenarios/t1.js';
+import { t1w } from './scenarios/t1w.js';
 import { t2 } from './scenarios/t2.js';
 import { PEERS } from './subjects/peers.js';
 
-const SCENARIOS: Scenario[] = [t1, t2, l1, m1, a1];
+const SCENARIOS: Scenario[] = [t1, t1w, t2, l1, m1, a1];
+const RESULTS = fileURLToPath(new URL('results/', import.meta.url));
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 const say = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
@@ -28,7 +31,7 @@ function redisVersion(): string {
 async function measure(options: Options): Promise<void> {
   const children = new Children(options.profile);
   // A profile is no figure, and neither is what was measured beside others.
-  const run: Run = { machine: machine(redisVersion()), rounds: options.rounds, seconds: options.seconds, loaded: false };
+  const run: Run = { machine: machine(redisVersion()), rounds: options.rounds, seconds: options.seconds, scale: options.scale, loaded: false };
   const quiet = async () => {
     if (run.loaded) return;
     try {
@@ -51,6 +54,7 @@ async function measure(options: Options): Promise<void> {
       notes.skipped.push({ peer, reason });
     },
   };
+  const folder = options.results ?? (options.profile === undefined && options.scale === 1 ? RESULTS : undefined);
   for (const scenario of SCENARIOS) {
     if (options.only.length > 0 && !options.only.includes(scenario.name)) continue;
     say(`${scenario.name}: ${scenario.title}`);
@@ -59,7 +63,7 @@ async function measure(options: Options): Promise<void> {
     await children.endAll();
     if (options.output === 'json') printJson(scenario, figures, notes, run);
     else printTable(scenario, figures, notes, run);
-    if (options.profile === undefined) writeResult(scenario, figures, notes, run);
+    if (folder !== undefined) writeResult(folder, scenario, figures, notes, run);
   }
 }
 

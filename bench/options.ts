@@ -17,9 +17,16 @@ export interface Options {
   baseline: string | undefined;
   /** A folder for a CPU profile of each of our Node processes. */
   profile: string | undefined;
+  /** Large fleets, bursts and backlogs are so much of what they should be. */
+  scale: number;
+  /** Where the files of the results go; undefined: bench/results, and nowhere when they are no figures. */
+  results: string | undefined;
+  /** Nothing is measured: docs/performance.md is written anew from the results. */
+  docs: boolean;
 }
 
-export const USAGE = `npm run bench -- [--only T1,T2,L1,M1,A1] [--peers a,b] [--rounds N] [--seconds N] [-o table|json] [--force] [--build MAIN_JS] [--baseline MAIN_JS] [--profile DIR]
+export const USAGE = `npm run bench -- [--only T1,L1,…] [--peers a,b] [--rounds N] [--seconds N] [-o table|json] [--force]
+                     [--build MAIN_JS] [--baseline MAIN_JS] [--profile DIR] [--scale PART] [--results DIR] [--docs]
 
   --only      scenarios, with commas (default: all)
   --peers     who is measured beside Muster and BullMQ in T1 and L1, with commas; none: nobody (default: all that this machine can have)
@@ -29,7 +36,10 @@ export const USAGE = `npm run bench -- [--only T1,T2,L1,M1,A1] [--peers a,b] [--
   --force     report even when other processes load the machine; the figures are marked
   --build     main.js of the build that is measured (default: dist/main.js)
   --baseline  main.js of another build of Muster, measured in the same rounds
-  --profile   write a CPU profile of each Node process into that folder; profiling costs, so its rates are no figures`;
+  --profile   write a CPU profile of each Node process into that folder; profiling costs, so its rates are no figures
+  --scale     part of the large fleets, bursts and backlogs, 0.001 to 1: to try the bench out; no figures
+  --results   where the JSON and the picture of each scenario go (default: bench/results; nowhere with --profile or --scale)
+  --docs      measure nothing: write the tables of docs/performance.md anew from the JSON of the results`;
 
 export class UsageError extends Error {}
 
@@ -50,6 +60,9 @@ export function readOptions(args: string[], scenarios: string[], peers: string[]
     build: values.build,
     baseline: values.baseline,
     profile: values.profile,
+    scale: part('--scale', values.scale ?? '1'),
+    results: values.results,
+    docs: values.docs ?? false,
   };
 }
 
@@ -67,6 +80,9 @@ function parsed(args: string[]) {
         build: { type: 'string' },
         baseline: { type: 'string' },
         profile: { type: 'string' },
+        scale: { type: 'string' },
+        results: { type: 'string' },
+        docs: { type: 'boolean' },
       },
     });
   } catch (error) {
@@ -85,5 +101,11 @@ function chosen(flag: string, text: string | undefined, names: string[]): string
 function whole(flag: string, text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1 || value > 600) throw new UsageError(`${flag} ${text}: a whole number, 1 to 600`);
+  return value;
+}
+
+function part(flag: string, text: string): number {
+  const value = Number(text);
+  if (!(value >= 0.001 && value <= 1)) throw new UsageError(`${flag} ${text}: a number, 0.001 to 1`);
   return value;
 }

@@ -28,7 +28,7 @@ export interface Program {
 export class Children {
   readonly #children = new Map<string, ChildProcess>();
   readonly #foreign: Foreign[] = [];
-  readonly #redis: EmbeddedRedis[] = [];
+  readonly #redis = new Map<string, EmbeddedRedis>();
   readonly #ended = new Set<ChildProcess>();
   readonly #profile: string | undefined;
 
@@ -37,7 +37,7 @@ export class Children {
     process.once('exit', () => {
       for (const child of this.#children.values()) child.kill('SIGKILL');
       for (const foreign of this.#foreign) foreign.kill();
-      for (const redis of this.#redis) redis.kill();
+      for (const redis of this.#redis.values()) redis.kill();
     });
   }
 
@@ -46,16 +46,14 @@ export class Children {
     const pids = new Map([['client', process.pid]]);
     for (const [name, { pid }] of this.#children) if (pid !== undefined) pids.set(name, pid);
     for (const foreign of this.#foreign) for (const [name, pid] of foreign.pids) pids.set(name, pid);
-    this.#redis.forEach(({ pid }, i) => {
-      pids.set(i === 0 ? 'redis' : `redis ${i + 1}`, pid);
-    });
+    for (const [name, { pid }] of this.#redis) pids.set(name, pid);
     return pids;
   }
 
   /** A Redis as every subject gets it: AOF, everysec. Rewrites are off: they would fall into one round and not into another. */
-  async redis(): Promise<EmbeddedRedis> {
+  async redis(name = this.#redis.size === 0 ? 'redis' : `redis ${this.#redis.size + 1}`): Promise<EmbeddedRedis> {
     const redis = await startEmbeddedRedis({ appendonly: true, appendfsync: 'everysec', extraArgs: ['--auto-aof-rewrite-percentage', '0'] });
-    this.#redis.push(redis);
+    this.#redis.set(name, redis);
     return redis;
   }
 
@@ -127,12 +125,24 @@ export class Children {
     });
   }
 
+  /** SIGKILL. Resolves when it is gone. */
+  async kill(name: string): Promise<void> {
+    const child = this.#children.get(name);
+    if (child === undefined) throw new Error(`there is no ${name}`);
+    this.#ended.add(child);
+    this.#children.delete(name);
+    const exited = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await exited;
+  }
+
   /** Ends all of them, Redis last. */
   async endAll(): Promise<void> {
     await this.endForeign(0);
     await Promise.all([...this.#children.values()].map((child) => this.#end(child)));
     this.#children.clear();
-    await Promise.all(this.#redis.splice(0).map((redis) => redis.stop()));
+    await Promise.all([...this.#redis.values()].map((redis) => redis.stop()));
+    this.#redis.clear();
   }
 
   async #end(child: ChildProcess): Promise<void> {

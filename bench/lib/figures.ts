@@ -26,10 +26,10 @@ export function compare(samples: Samples, { scenario, subject, peer, what, unit,
   return { ...figure, want: { text, met } };
 }
 
-/** Every measure of a subject whose name begins so, one figure each. */
-export function details(samples: Samples, scenario: string, subject: string, prefix: string, unit: string): Figure[] {
+/** Every measure of a subject whose name begins so, one figure each; `most`: what each may be. */
+export function details(samples: Samples, scenario: string, subject: string, prefix: string, unit: string, most?: number): Figure[] {
   const names = [...(samples.get(subject)?.[0]?.keys() ?? [])].filter((name) => name.startsWith(prefix));
-  return names.map((what) => plain(scenario, subject, what, unit, values(samples, subject, what)));
+  return names.map((what) => plain(scenario, subject, what, unit, values(samples, subject, what), most));
 }
 
 /** A number on its own; `most`: what it may be. */

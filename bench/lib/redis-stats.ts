@@ -6,6 +6,8 @@ export interface Calls {
   scripts: number;
   /** Every command, those inside scripts included. */
   commands: number;
+  /** The time of a script within Redis, as Redis measures it to two digits; undefined before Redis 7. */
+  scriptP99Ms: number | undefined;
 }
 
 export class RedisStats {
@@ -15,9 +17,16 @@ export class RedisStats {
     this.#redis = new Redis(url);
   }
 
+  /** Everything is counted from now on. */
+  async reset(): Promise<void> {
+    await this.#redis.config('RESETSTAT');
+  }
+
+  /** Since the last reset. */
   async calls(): Promise<Calls> {
     const found = (await this.#redis.info('commandstats')).matchAll(/cmdstat_([^:]+):calls=(\d+)/g);
-    const calls = { scripts: 0, commands: 0 };
+    const p99 = /latency_percentiles_usec_evalsha:.*p99=([\d.]+)/.exec(await this.#redis.info('latencystats'))?.[1];
+    const calls = { scripts: 0, commands: 0, scriptP99Ms: p99 === undefined ? undefined : Number(p99) / 1_000 };
     for (const [, name, count] of found) {
       calls.commands += Number(count);
       if (name === 'evalsha' || name === 'eval') calls.scripts += Number(count);

@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
 import Table from 'cli-table3';
 import type { Figure, Notes, Scenario } from '../scenario.js';
 
@@ -16,6 +17,8 @@ export interface Run {
   machine: Machine;
   rounds: number;
   seconds: number;
+  /** Part of the large fleets, bursts and backlogs; less than 1: no figures to quote. */
+  scale: number;
   /** Other processes used the machine meanwhile: no figures to quote. */
   loaded: boolean;
 }
@@ -32,7 +35,8 @@ export function machine(redis: string): Machine {
 }
 
 const HEAD = ['subject', 'measure', 'median', 'range', 'peer', 'its median', 'ratio', 'want'];
-const MARK = 'LOADED: other processes used this machine; no figures to quote';
+const LOADED = 'LOADED: other processes used this machine; no figures to quote\n';
+const SCALED = 'SCALED: fleets, bursts and backlogs were smaller than they should be; no figures to quote\n';
 
 export function printTable(scenario: Scenario, figures: Figure[], { peers, skipped }: Notes, run: Run): void {
   const table = new Table({
@@ -58,23 +62,23 @@ export function printTable(scenario: Scenario, figures: Figure[], { peers, skipp
   const how = peers.map((used) => `${used.peer}: ${used.how}\n`).join('');
   const rounds = Math.max(...figures.map((figure) => figure.rounds));
   process.stdout.write(
-    `\n${scenario.name}: ${scenario.title} (${rounds > 1 ? `median of ${rounds} rounds` : 'one round'})\n${run.loaded ? `${MARK}\n` : ''}${table.toString()}\n${how}`,
+    `\n${scenario.name}: ${scenario.title} (${rounds > 1 ? `median of ${rounds} rounds` : 'one round'})\n${run.loaded ? LOADED : ''}${run.scale < 1 ? SCALED : ''}${table.toString()}\n${how}`,
   );
 }
 
 /** One line a figure, and one for each peer that was skipped. */
 export function printJson({ name }: Scenario, figures: Figure[], { skipped }: Notes, run: Run): void {
-  for (const figure of figures) process.stdout.write(`${JSON.stringify(run.loaded ? { ...figure, loaded: true } : figure)}\n`);
+  const marks = { ...(run.loaded ? { loaded: true } : {}), ...(run.scale < 1 ? { scale: run.scale } : {}) };
+  for (const figure of figures) process.stdout.write(`${JSON.stringify({ ...figure, ...marks })}\n`);
   for (const one of skipped) process.stdout.write(`${JSON.stringify({ scenario: name, skipped: one })}\n`);
 }
 
-/** `bench/results/<scenario>.json`; the one before is replaced. */
-export function writeResult(scenario: Scenario, figures: Figure[], notes: Notes, run: Run): void {
-  const folder = new URL('../results/', import.meta.url);
+/** `<scenario>.json` in that folder; the one before is replaced. */
+export function writeResult(folder: string, scenario: Scenario, figures: Figure[], notes: Notes, run: Run): void {
   mkdirSync(folder, { recursive: true });
   const { name, title } = scenario;
   writeFileSync(
-    new URL(`${name}.json`, folder),
+    join(folder, `${name}.json`),
     `${JSON.stringify({ scenario: name, title, ...run, ...notes, figures: figures.map(rounded) }, null, 2)}\n`,
   );
 }

@@ -8,11 +8,16 @@ export type Subject = {
   name: string;
   /** Names of the processes that take part, as `Children` knows them. */
   processes: string[];
+  /** Of a Redis of its own: its commands are counted there. */
+  stats?: RedisStats;
+  /** Before each of its turns, and after; none of it counts. */
+  enter?(): Promise<void>;
+  leave?(): Promise<void>;
   close(): Promise<void>;
 } & (
   | {
-      /** Does one job to its result. Rejects when the result is not the right one. */
-      job(): Promise<void>;
+      /** Does one job to its result. Rejects when the result is not the right one. `lane`: which of those that run side by side, from 0. */
+      job(lane: number): Promise<void>;
     }
   | {
       /** As `drive` below does it with `job`: for those whose client is a process of its own. */
@@ -37,7 +42,7 @@ export interface RoundsOptions {
   /** Jobs under way at once. */
   outstanding: number;
   /** Commands are counted there, in the turns of subjects that have the process `redis`. */
-  redis: RedisStats;
+  redis?: RedisStats;
 }
 
 const WARM_UP_ROUNDS = 2;
@@ -70,35 +75,45 @@ export function histogram(): Histogram {
 }
 
 /** Keeps that many jobs under way for so long. Resolves when the last one has ended. */
-async function drive(subject: Subject, outstanding: number, seconds: number): Promise<Driven> {
+export async function drive(subject: Subject, outstanding: number, seconds: number): Promise<Driven> {
   if ('drive' in subject) return subject.drive(outstanding, seconds);
   const latencies = histogram();
   const startedAt = performance.now();
   const end = startedAt + seconds * 1_000;
-  const lane = async () => {
+  const work = async (lane: number) => {
     for (let from = performance.now(); from < end; ) {
-      await subject.job();
+      await subject.job(lane);
       const now = performance.now();
       latencies.recordValue(Math.max(1, Math.round((now - from) * 1_000)));
       from = now;
     }
   };
-  await Promise.all(Array.from({ length: outstanding }, lane));
+  await Promise.all(Array.from({ length: outstanding }, (_, lane) => work(lane)));
   return { latencies, seconds: (performance.now() - startedAt) / 1_000 };
 }
 
 async function turn(bench: Bench, subject: Subject, { outstanding, redis }: RoundsOptions): Promise<Sample> {
+  await subject.enter?.();
   await drive(subject, outstanding, LEAD_SECONDS);
-  const callsBefore = await redis.calls();
+  const sample = await measured(bench, subject, redis, () => drive(subject, outstanding, bench.options.seconds));
+  await subject.leave?.();
+  return sample;
+}
+
+/** What `run` is for the subject: rate, latencies, CPU of its processes, and calls to its Redis. */
+export async function measured(bench: Bench, subject: Subject, redis: RedisStats | undefined, run: () => Promise<Driven>): Promise<Sample> {
+  const stats = subject.stats ?? (subject.processes.includes('redis') ? redis : undefined);
+  await stats?.reset();
   const before = new CpuReading(bench.children.pids());
-  const { latencies, seconds } = await drive(subject, outstanding, bench.options.seconds);
+  const { latencies, seconds } = await run();
   const after = new CpuReading(bench.children.pids());
-  const callsAfter = await redis.calls();
+  const calls = await stats?.calls();
   const jobs = latencies.totalCount;
   const sample = new Map<string, number>([
     ['jobs', jobs / seconds],
     ['p50', latencies.getValueAtPercentile(50) / 1_000],
     ['p99', latencies.getValueAtPercentile(99) / 1_000],
+    ['p99.9', latencies.getValueAtPercentile(99.9) / 1_000],
     ['cores of others', after.othersSince(before)],
   ]);
   let cpu = 0;
@@ -108,9 +123,10 @@ async function turn(bench: Bench, subject: Subject, { outstanding, redis }: Roun
     cpu += us / jobs;
   }
   sample.set('CPU of all', cpu);
-  if (subject.processes.includes('redis')) {
-    sample.set('Redis commands', (callsAfter.commands - callsBefore.commands) / jobs);
-    sample.set('Redis scripts', (callsAfter.scripts - callsBefore.scripts) / jobs);
+  if (calls) {
+    sample.set('Redis commands', calls.commands / jobs);
+    sample.set('Redis scripts', calls.scripts / jobs);
+    if (calls.scriptP99Ms !== undefined) sample.set('script p99', calls.scriptP99Ms);
   }
   return sample;
 }

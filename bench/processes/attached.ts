@@ -6,9 +6,11 @@ import type { Answer, Order } from './attached-orders.js';
 
 /**
  * Attached workers in one process, each on a TCP connection of its own. The leanest client: the output is the payload, results are not kept,
- * so this is no worker for real use. `argv`: pool, prefix of their ids, how many. Does what it is told by messages, and answers each.
+ * so this is no worker for real use. `argv`: pools with commas (the workers take turns), prefix of their ids, how many. Does what it is told
+ * by messages, and answers each.
  */
-const [, , pool = '', prefix = '', count = '0'] = process.argv;
+const [, , poolNames = '', prefix = '', count = '0'] = process.argv;
+const pools = poolNames.split(',');
 const AT_ONCE = 64;
 const RETRY_MS = 500;
 /** The end of a round of levelling out. */
@@ -21,14 +23,16 @@ let keeping = false;
 
 class BenchWorker {
   readonly #id: string;
+  readonly #pool: string;
   readonly #boot: string;
   /** (job, fence, payload) of what it keeps. */
   readonly #kept = new Map<string, { jobId: string; fence: string; payload: Buffer }>();
   #stream: ClientDuplexStream<AttachRequest, AttachResponse> | undefined;
   replica = '';
 
-  constructor(id: string) {
+  constructor(id: string, pool: string) {
     this.#id = id;
+    this.#pool = pool;
     this.#boot = `boot-${id}-${process.pid}`;
   }
 
@@ -63,7 +67,7 @@ class BenchWorker {
         this.#stream = undefined;
         setTimeout(() => void this.attach().then(resolve), RETRY_MS * (0.5 + Math.random()));
       });
-      const worker = { id: this.#id, ip: '', port: 0, region: '', pool, slots: 1, labels: {}, boot: this.#boot, kinds: [], version: '' };
+      const worker = { id: this.#id, ip: '', port: 0, region: '', pool: this.#pool, slots: 1, labels: {}, boot: this.#boot, kinds: [], version: '' };
       const hello = { worker: { ...worker, contract: Contract.CONTRACT_ATTACHED }, held: this.#held(), capabilities: [], paused: false };
       stream.write({ frame: { $case: 'hello', value: hello } });
     });
@@ -102,7 +106,7 @@ class BenchWorker {
   }
 }
 
-const workers = Array.from({ length: Number(count) }, (_, i) => new BenchWorker(`${prefix}-${i}`));
+const workers = Array.from({ length: Number(count) }, (_, i) => new BenchWorker(`${prefix}-${i}`, pools[i % pools.length] ?? ''));
 
 async function attachAll(): Promise<void> {
   const left = [...workers];

@@ -10,13 +10,22 @@ import type { Bench } from '../scenario.js';
 export const PAYLOAD = Buffer.alloc(100, 'x');
 const BUILT = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
+/** Settings of a replica, as environment variables. */
+export type Settings = Record<`MUSTER_${string}`, string>;
+
 /** One replica of the built code as a process of its own, under that name; its API. */
-export async function startReplica(bench: Bench, redis: EmbeddedRedis, name = 'replica', module = bench.options.build ?? BUILT): Promise<Api> {
+export async function startReplica(
+  bench: Bench,
+  redis: EmbeddedRedis,
+  name = 'replica',
+  module = bench.options.build ?? BUILT,
+  settings: Settings = {},
+): Promise<Api> {
   const [, port] = await bench.children.start<RegExpExecArray>({
     name,
     module,
     args: ['serve', '--redis-url', redis.url, '--grpc-addr', '127.0.0.1:0', '--insecure'],
-    env: { MUSTER_HTTP_ADDR: '' },
+    env: { MUSTER_HTTP_ADDR: '', ...settings },
     typescript: false,
     readyWord: /"grpcPort":(\d+)/,
   });

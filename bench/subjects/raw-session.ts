@@ -28,15 +28,15 @@ export class RawSession {
   #acks: { pool: string; id: string }[] = [];
   #scheduled = false;
 
-  private constructor(target: string, pool: string, payload: Buffer) {
+  private constructor(target: string, pool: string, payload: Buffer, priority: number) {
     this.#client = new JobServiceClient(target, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
     this.#stream = this.#client.session();
-    this.#spec = jobSpec({ pool, work: { $case: 'kind', value: 'noop' }, payload });
+    this.#spec = jobSpec({ pool, work: { $case: 'kind', value: 'noop' }, payload, priority });
   }
 
   /** Resolves when the replica has opened it. */
-  static open(target: string, pool: string, payload: Buffer): Promise<RawSession> {
-    const session = new RawSession(target, pool, payload);
+  static open(target: string, pool: string, payload: Buffer, priority = 0): Promise<RawSession> {
+    const session = new RawSession(target, pool, payload, priority);
     return new Promise((resolve, reject) => {
       session.#stream.on('data', ({ frame }: SessionResponse) => {
         if (frame?.$case === 'opened') resolve(session);
@@ -51,9 +51,9 @@ export class RawSession {
   }
 
   /** One job to its result. */
-  job(): Promise<void> {
+  job(pool = this.#spec.pool): Promise<void> {
     const id = randomUUID();
-    this.#specs.push({ ...this.#spec, id });
+    this.#specs.push({ ...this.#spec, id, pool });
     this.#flushSoon();
     return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
   }
