@@ -1,4 +1,5 @@
 import { Redis } from 'ioredis';
+import { keys } from '../../src/store/keys.js';
 
 /** Calls that a Redis has counted. */
 export interface Calls {
@@ -40,6 +41,22 @@ export class RedisStats {
     const info = await this.#redis.info('memory');
     const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? Number.NaN);
     return field('used_memory') - field('mem_clients_normal') - field('mem_aof_buffer') - key;
+  }
+
+  /** Counts the assignments that are published to other replicas in a pool, until `end` says how many. */
+  async countHints(pool: string): Promise<{ end(): Promise<number> }> {
+    const subscriber = this.#redis.duplicate();
+    let count = 0;
+    subscriber.on('pmessage', (_pattern, _channel, text: string) => {
+      if (text.startsWith('assign ')) count++;
+    });
+    await subscriber.psubscribe(keys.home(pool, '*'));
+    return {
+      async end() {
+        await subscriber.quit();
+        return count;
+      },
+    };
   }
 
   close(): void {
