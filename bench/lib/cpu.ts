@@ -11,6 +11,11 @@ export function cpuUs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * TICK_US;
 }
 
+/** Memory that a process has now. */
+export function rssBytes(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1_024;
+}
+
 /** CPU time that the whole machine has spent on anything so far, in µs. */
 export function machineUs(): number {
   const [, user, nice, system, , , irq, softirq, steal] = (readFileSync('/proc/stat', 'utf8').split('\n')[0] ?? '').split(/\s+/).map(Number);
@@ -19,7 +24,8 @@ export function machineUs(): number {
 
 /** Reads the CPU time of some processes now, and what they and all others spent between two such readings. */
 export class CpuReading {
-  readonly #at = performance.now();
+  /** Monotonic ms. */
+  readonly at = performance.now();
   readonly #machine = machineUs();
   readonly #us: Map<string, number>;
 
@@ -35,7 +41,7 @@ export class CpuReading {
   /** Cores that processes outside of this reading used since `before`. */
   othersSince(before: CpuReading): number {
     const own = [...this.since(before).values()].reduce((sum, us) => sum + us, 0);
-    const wallUs = (this.#at - before.#at) * 1_000;
+    const wallUs = (this.at - before.at) * 1_000;
     return Math.max(0, this.#machine - before.#machine - own) / wallUs;
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { keys } from '../../src/store/keys.js';
 
@@ -35,9 +36,9 @@ export class RedisStats {
     return calls;
   }
 
-  /** Bytes that its data take: all that it allocated but for the buffers of clients and of the append-only file, and but for that key. */
-  async memoryBytes(without: string): Promise<number> {
-    const key = Number((await this.#redis.call('MEMORY', 'USAGE', without, 'SAMPLES', '0')) ?? 0);
+  /** Bytes that its data take: all that it allocated but for the buffers of clients and of the append-only file, and but for that pool's events. */
+  async memoryBytes(pool: string): Promise<number> {
+    const key = Number((await this.#redis.call('MEMORY', 'USAGE', keys.events(pool), 'SAMPLES', '0')) ?? 0);
     const info = await this.#redis.info('memory');
     const field = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? Number.NaN);
     return field('used_memory') - field('mem_clients_normal') - field('mem_aof_buffer') - key;
@@ -57,6 +58,43 @@ export class RedisStats {
         return count;
       },
     };
+  }
+
+  /** ms, by its own clock. */
+  async now(): Promise<number> {
+    const [seconds, us] = await this.#redis.time();
+    return Number(seconds) * 1_000 + Number(us) / 1_000;
+  }
+
+  /** Workers on the free list of a pool. */
+  free(pool: string): Promise<number> {
+    return this.#redis.llen(keys.free(pool));
+  }
+
+  /** Waiting jobs of that priority. */
+  waiting(pool: string, priority: number): Promise<number> {
+    return this.#redis.llen(keys.waiting(pool, priority));
+  }
+
+  /** Transitions of a pool since that moment (ms), in their order. */
+  async events(pool: string, sinceMs: number): Promise<{ kind: string; subject: string; atMs: number }[]> {
+    const entries = await this.#redis.xrange(keys.events(pool), Math.floor(sinceMs), '+');
+    return entries.map(([id, [, kind = '', , subject = '']]) => ({ kind, subject, atMs: Number(id.split('-')[0]) }));
+  }
+
+  /** What clients call in so long, by command; what scripts call is not among it. Costs Redis something itself. */
+  async watchCalls(ms: number): Promise<Map<string, number>> {
+    const monitor = await this.#redis.monitor();
+    const calls = new Map<string, number>();
+    monitor.on('monitor', (_at: string, [command = '', sha = '']: string[], source: string) => {
+      if (source === 'lua') return;
+      const name = command.toLowerCase();
+      const call = name === 'evalsha' ? `evalsha ${sha.slice(0, 6)}` : name;
+      calls.set(call, (calls.get(call) ?? 0) + 1);
+    });
+    await pause(ms);
+    monitor.disconnect();
+    return calls;
   }
 
   close(): void {

@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Api } from '../../src/sdk/connect.js';
 import { jobSpec } from '../../src/sdk/run.js';
+import { rssBytes } from '../lib/cpu.js';
 import { plain } from '../lib/figures.js';
+import { timed } from '../lib/wait.js';
 import type { Answer, Order } from '../processes/attached-orders.js';
 import type { Bench, Figure, Scenario } from '../scenario.js';
 import { startAttached } from '../subjects/attached.js';
@@ -27,7 +28,7 @@ export const a1: Scenario = {
     const first = await startReplica(bench, redis);
     const names = Array.from({ length: PROCESSES }, (_, i) => `workers ${i + 1}`);
     const fleet = new Fleet(await Promise.all(names.map((name, i) => startAttached(bench, name, POOL, `a${i}`, WORKERS / PROCESSES))));
-    const rss = () => rssBytes(bench.children.pids().get('replica'));
+    const rss = () => rssBytes(bench.children.pids().get('replica') ?? 0);
     await bench.quiet();
 
     const bytesBefore = rss();
@@ -103,16 +104,6 @@ async function levelOut(bench: Bench, first: Api, second: Api, fleet: Fleet): Pr
   });
   second.close();
   return { seconds: ms / 1_000, ratio };
-}
-
-async function timed(run: () => Promise<unknown>): Promise<number> {
-  const from = performance.now();
-  await run();
-  return performance.now() - from;
-}
-
-function rssBytes(pid: number | undefined): number {
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1_024;
 }
 
 function sum(numbers: number[]): number {

@@ -3,7 +3,6 @@ import { systemClock, systemRandom } from '../../src/domain/clock.js';
 import type { EmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
 import { scriptLimits } from '../../src/lifecycle/limits.js';
 import { jobSpec } from '../../src/sdk/run.js';
-import { keys } from '../../src/store/keys.js';
 import { Store } from '../../src/store/store.js';
 import { plain } from '../lib/figures.js';
 import { RedisStats } from '../lib/redis-stats.js';
@@ -39,9 +38,9 @@ export const m1: Scenario = {
 
 async function bytesEach(redis: EmbeddedRedis, fill: (redis: EmbeddedRedis) => Promise<void>): Promise<number> {
   const stats = new RedisStats(redis.url);
-  const before = await stats.memoryBytes(keys.events(POOL));
+  const before = await stats.memoryBytes(POOL);
   await fill(redis);
-  const after = await stats.memoryBytes(keys.events(POOL));
+  const after = await stats.memoryBytes(POOL);
   stats.close();
   return (after - before) / COUNT;
 }

@@ -68,7 +68,7 @@ export class Stage {
       apis.push(await startReplica(bench, redis, replica, undefined, { MUSTER_MAX_LINKS: MAX_LINKS, ...settings }));
     }
     const targets = apis.map(({ target }) => target);
-    const workerNames = numbered('workers', Math.min(processes, workers));
+    const workerNames = workers === 0 ? [] : numbered('workers', Math.min(processes, workers));
     const share = (i: number) => Math.floor(((i + 1) * workers) / workerNames.length) - Math.floor((i * workers) / workerNames.length);
     const tellers = await Promise.all(workerNames.map((process, i) => startAttached(bench, process, pools.join(), `w${i}`, share(i))));
     await Promise.all(tellers.map((tell) => tell({ do: 'attach', targets })));
