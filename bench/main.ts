@@ -11,18 +11,20 @@ import { machine, printJson, printTable, type Run, writeResult } from './lib/rep
 import { type Options, readOptions, USAGE, UsageError } from './options.js';
 import type { Bench, Notes, Scenario } from './scenario.js';
 import { a1 } from './scenarios/a1.js';
+import { b1 } from './scenarios/b1.js';
 import { h1 } from './scenarios/h1.js';
 import { l1 } from './scenarios/l1.js';
 import { l2 } from './scenarios/l2.js';
 import { m1 } from './scenarios/m1.js';
 import { p1 } from './scenarios/p1.js';
+import { r1 } from './scenarios/r1.js';
 import { s1 } from './scenarios/s1.js';
 import { t1 } from './scenarios/t1.js';
 import { t1w } from './scenarios/t1w.js';
 import { t2 } from './scenarios/t2.js';
 import { PEERS } from './subjects/peers.js';
 
-const SCENARIOS: Scenario[] = [t1, t1w, t2, l1, l2, h1, s1, p1, m1, a1];
+const SCENARIOS: Scenario[] = [t1, t1w, t2, l1, l2, r1, h1, b1, s1, p1, m1, a1];
 const RESULTS = fileURLToPath(new URL('results/', import.meta.url));
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
