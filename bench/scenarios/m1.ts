@@ -6,19 +6,24 @@ import { jobSpec } from '../../src/sdk/run.js';
 import { Store } from '../../src/store/store.js';
 import { plain } from '../lib/figures.js';
 import { RedisStats } from '../lib/redis-stats.js';
+import { until } from '../lib/wait.js';
 import type { Bench, Figure, Scenario } from '../scenario.js';
+import { startAttached } from '../subjects/attached.js';
 import { PAYLOAD, startReplica } from '../subjects/muster.js';
 
 const COUNT = 10_000;
 const BATCH = 500;
-const WORKER_BYTES = 700;
-const JOB_BYTES = 550 + PAYLOAD.length;
+const WORKER_BYTES = 600;
+const JOB_BYTES = 500 + PAYLOAD.length;
+/** That end the jobs: each ends as soon as it is given. */
+const WORKERS = 64;
+const PATIENCE_MS = 120_000;
 const POOL = 'bench';
 const scenario = 'M1';
 
 export const m1: Scenario = {
   name: scenario,
-  title: `bytes of Redis memory, over ${COUNT} of each; workers put on the roll by the register script directly, jobs by BatchSubmitJobs; the stream of events is capped and not counted`,
+  title: `bytes of Redis memory, over ${COUNT} of each; workers put on the roll by the register script directly, jobs by BatchSubmitJobs, then run by attached workers; the stream of events is capped and not counted`,
 
   async run(bench: Bench): Promise<Figure[]> {
     // A Redis for each, since the tables of a fuller one grow at other moments.
@@ -28,14 +33,17 @@ export const m1: Scenario = {
     const submit = (count: number) => submitAll(api, count);
     await submit(1);
     const job = await bytesEach(redis, () => submit(COUNT));
+    const finished = await bytesEach(redis, () => endAll(bench, redis, api.target));
     api.close();
     return [
       plain(scenario, 'muster', 'an idle worker', 'bytes', [worker], WORKER_BYTES),
       plain(scenario, 'muster', `a waiting job with ${PAYLOAD.length} B of payload`, 'bytes', [job], JOB_BYTES),
+      plain(scenario, 'muster', `a finished job with ${PAYLOAD.length} B of result, until its retention is over`, 'bytes', [job + finished]),
     ];
   },
 };
 
+/** What of Redis' memory each of COUNT is, as `fill` leaves them there. Negative when it takes something away. */
 async function bytesEach(redis: EmbeddedRedis, fill: (redis: EmbeddedRedis) => Promise<void>): Promise<number> {
   const stats = new RedisStats(redis.url);
   const before = await stats.memoryBytes(POOL);
@@ -43,6 +51,15 @@ async function bytesEach(redis: EmbeddedRedis, fill: (redis: EmbeddedRedis) => P
   const after = await stats.memoryBytes(POOL);
   stats.close();
   return (after - before) / COUNT;
+}
+
+/** All jobs run to their ends; the few workers that do it count as nothing. */
+async function endAll(bench: Bench, redis: EmbeddedRedis, target: string): Promise<void> {
+  const stats = new RedisStats(redis.url);
+  const tell = await startAttached(bench, 'workers', POOL, 'w', WORKERS);
+  await tell({ do: 'attach', targets: [target] });
+  await until(async () => (await stats.waiting(POOL, 0)) === 0 && (await stats.free(POOL)) === WORKERS, 'all jobs to end', PATIENCE_MS);
+  stats.close();
 }
 
 /** Registration by a replica would dial each worker: ten thousand servers, of which Redis sees nothing. */
