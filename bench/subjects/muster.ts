@@ -26,7 +26,7 @@ export async function startReplica(
     module,
     args: ['serve', '--redis-url', redis.url, '--grpc-addr', '127.0.0.1:0', '--insecure'],
     env: { MUSTER_HTTP_ADDR: '', ...settings },
-    typescript: false,
+    typescript: module.endsWith('.ts'),
     readyWord: /"grpcPort":(\d+)/,
   });
   return connect(`127.0.0.1:${port}`);
