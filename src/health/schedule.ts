@@ -72,7 +72,9 @@ export class HealthSchedule implements CheckQueue {
     this.#queue = new Queue(QUEUE, { ...common, defaultJobOptions: { removeOnComplete: KEPT, removeOnFail: KEPT } });
     this.#worker = new Worker(QUEUE, (job, token) => this.#work(job, token), {
       prefix,
-      connection: { ...common.connection, maxRetriesPerRequest: null },
+      // Its loop takes a refusal for want of a connection as no job, and asks again at once, for ever: nothing else in the process would have
+      // its turn, the reconnect neither. So its few commands wait for the connection.
+      connection: { ...common.connection, maxRetriesPerRequest: null, enableOfflineQueue: true },
       autorun: false,
       concurrency,
       lockDuration: 10_000,
