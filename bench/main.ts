@@ -1,13 +1,16 @@
 /**
  * `npm run bench`: Muster and its peers in the same rounds on the same machine. Figures on stdout, the story on stderr; a file a scenario
- * in bench/results/. Exit code 1 when the machine was too loaded to measure, 2 for usage.
+ * (JSON and a picture) in bench/results/. Exit code 1 when the machine was too loaded to measure, 2 for usage.
  */
 import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { findRedisBinary } from '../src/lifecycle/embedded-redis.js';
 import { Children } from './lib/children.js';
+import { withResults } from './lib/docs.js';
 import { Loaded, untilQuiet } from './lib/load.js';
-import { machine, printJson, printTable, type Run, writeResult } from './lib/report.js';
+import { machine, printJson, printTable, type Run } from './lib/report.js';
+import { drawResult, readResult, writeResult } from './lib/results.js';
 import { type Options, readOptions, USAGE, UsageError } from './options.js';
 import type { Bench, Notes, Scenario } from './scenario.js';
 import { a1 } from './scenarios/a1.js';
@@ -26,6 +29,7 @@ import { PEERS } from './subjects/peers.js';
 
 const SCENARIOS: Scenario[] = [t1, t1w, t2, l1, l2, r1, h1, b1, s1, p1, m1, a1];
 const RESULTS = fileURLToPath(new URL('results/', import.meta.url));
+const PAGE = new URL('../docs/performance.md', import.meta.url);
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 const say = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
@@ -73,6 +77,16 @@ async function measure(options: Options): Promise<void> {
   }
 }
 
+/** The tables of the page, and the pictures that it shows. */
+function writeDocs(folder: string): void {
+  for (const { name } of SCENARIOS) drawResult(folder, name);
+  const page = readFileSync(PAGE, 'utf8');
+  writeFileSync(
+    PAGE,
+    withResults(page, SCENARIOS, (scenario) => readResult(folder, scenario)),
+  );
+}
+
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
   if (args.includes('--help') || args.includes('-h')) {
@@ -80,13 +94,13 @@ async function main(): Promise<number> {
     return 0;
   }
   try {
-    await measure(
-      readOptions(
-        args,
-        SCENARIOS.map(({ name }) => name),
-        PEERS.map(({ name }) => name),
-      ),
+    const options = readOptions(
+      args,
+      SCENARIOS.map(({ name }) => name),
+      PEERS.map(({ name }) => name),
     );
+    if (options.docs) writeDocs(options.results ?? RESULTS);
+    else await measure(options);
     return 0;
   } catch (error) {
     if (error instanceof UsageError) {

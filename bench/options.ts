@@ -39,7 +39,7 @@ export const USAGE = `npm run bench -- [--only T1,L1,…] [--peers a,b] [--round
   --profile   write a CPU profile of each Node process into that folder; profiling costs, so its rates are no figures
   --scale     part of the large fleets, bursts and backlogs, 0.001 to 1: to try the bench out; no figures
   --results   where the JSON and the picture of each scenario go (default: bench/results; nowhere with --profile or --scale)
-  --docs      measure nothing: write the tables of docs/performance.md anew from the JSON of the results`;
+  --docs      measure nothing: write the tables of docs/performance.md and the pictures anew from the JSON of the results`;
 
 export class UsageError extends Error {}
 

@@ -1,6 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
-import { join } from 'node:path';
 import Table from 'cli-table3';
 import type { Figure, Notes, Scenario } from '../scenario.js';
 
@@ -35,8 +33,8 @@ export function machine(redis: string): Machine {
 }
 
 const HEAD = ['subject', 'measure', 'median', 'range', 'peer', 'its median', 'ratio', 'want'];
-const LOADED = 'LOADED: other processes used this machine; no figures to quote\n';
-const SCALED = 'SCALED: fleets, bursts and backlogs were smaller than they should be; no figures to quote\n';
+export const LOADED = 'LOADED: other processes used this machine; no figures to quote\n';
+export const SCALED = 'SCALED: fleets, bursts and backlogs were smaller than they should be; no figures to quote\n';
 
 export function printTable(scenario: Scenario, figures: Figure[], { peers, skipped }: Notes, run: Run): void {
   const table = new Table({
@@ -73,21 +71,7 @@ export function printJson({ name }: Scenario, figures: Figure[], { skipped }: No
   for (const one of skipped) process.stdout.write(`${JSON.stringify({ scenario: name, skipped: one })}\n`);
 }
 
-/** `<scenario>.json` in that folder; the one before is replaced. */
-export function writeResult(folder: string, scenario: Scenario, figures: Figure[], notes: Notes, run: Run): void {
-  mkdirSync(folder, { recursive: true });
-  const { name, title } = scenario;
-  writeFileSync(
-    join(folder, `${name}.json`),
-    `${JSON.stringify({ scenario: name, title, ...run, ...notes, figures: figures.map(rounded) }, null, 2)}\n`,
-  );
-}
-
-function rounded(figure: Figure): Figure {
-  const entries = Object.entries(figure).map(([key, value]) => [key, typeof value === 'number' ? Number(value.toPrecision(5)) : value]);
-  return Object.fromEntries(entries) as Figure;
-}
-
-function short(value: number): string {
+/** Three digits that count. */
+export function short(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
