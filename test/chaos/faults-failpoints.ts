@@ -13,7 +13,8 @@ const FIRE_MS = 30_000;
 const EACH_MS = 1_500;
 /** Who came is left alone for so long: what is passed often is passed by its work. */
 const BUSY_MS = 8_000;
-const LEAVE_MS = 10_000;
+/** A worker whose replica stands still takes its SDK's two tries to say goodbye. */
+const LEAVE_MS = 20_000;
 /** So long a worker that died is away: two sweeps, the probes, and a check. */
 const DEAD_MS = 35_000 * TIME_SCALE;
 /** More than one page of a tick. */
