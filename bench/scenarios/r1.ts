@@ -1,3 +1,4 @@
+import { setPriority } from 'node:os';
 import { plain } from '../lib/figures.js';
 import { driveOpenly } from '../lib/open-loop.js';
 import { timed, until } from '../lib/wait.js';
@@ -15,11 +16,13 @@ const SLICE_S = 1;
 const FREE_MOST_MS = 30_000;
 const RATIO_MOST = 3;
 const PATIENCE_MS = 180_000;
+/** Of those who connect: elsewhere they would be other machines, and must not take the cores from the replica that is measured. */
+const COMERS_NICE = 10;
 const scenario = 'R1';
 
 export const r1: Scenario = {
   name: scenario,
-  title: `a burst of 1,000 and of 10,000 workers that attach at one replica, a TCP connection each from ${PROCESSES} processes, until all of them are free; meanwhile ${RATE} jobs/s go through ${WORKERS} workers of another pool, latency from the intended time of sending. On a machine of two cores those who connect take as much of it as the replica`,
+  title: `a burst of 1,000 and of 10,000 workers that attach at one replica, a TCP connection each from ${PROCESSES} processes, until all of them are free; meanwhile ${RATE} jobs/s go through ${WORKERS} workers of another pool, latency from the intended time of sending. Those who connect run at a lower priority (nice ${COMERS_NICE}): they stand for other machines`,
 
   async run(bench: Bench): Promise<Figure[]> {
     const figures: Figure[] = [];
@@ -37,6 +40,7 @@ async function one(bench: Bench, nominal: number, burst: number): Promise<Figure
   const comers = await Promise.all(
     Array.from({ length: PROCESSES }, (_, i) => startAttached(bench, `${name}: comers ${i + 1}`, pool, `c${i}`, share(i))),
   );
+  for (const [process, pid] of bench.children.pids()) if (process.startsWith(`${name}: comers`)) setPriority(pid, COMERS_NICE);
   await driveOpenly(stage.subject, RATE, SLICE_S);
   await bench.quiet();
   const calm = (await driveOpenly(stage.subject, RATE, bench.options.rounds * bench.options.seconds)).latencies;
