@@ -6,7 +6,6 @@ export const LEGACY_POOL = 'old';
 /** A tenth of the real times: a lease is 3 s, a home dead after 0.6 s, an outage's grace 1.5 s. */
 export const TIME_SCALE = 0.1;
 export const LEASE_MS = 30_000 * TIME_SCALE;
-export const HOME_TTL_MS = 6_000 * TIME_SCALE;
 /** Dialed workers listen on 127.0.0.1; the replicas reach them through the proxies, on the same port of this one. */
 export const PROXIED_IP = '127.0.0.2';
 
