@@ -10,7 +10,7 @@ const SEEDS = 3;
 const DAY_MS = 86_400_000;
 const first = Number(process.env['CHAOS_SEED'] ?? SEEDS * Math.floor(Date.now() / DAY_MS));
 /** Of one seed: what would begin later is left for another day. */
-const BEGIN_WITHIN_MS = 45_000;
+const BEGIN_WITHIN_MS = 30_000;
 /** With the longest trial that is still well. */
 const MOST_MS = 170_000;
 /** What another file of this suite does by itself, or what takes a fleet of its own. */
