@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findRedisBinary } from '../../src/lifecycle/embedded-redis.js';
-import { freePort } from '../lib/foreign.js';
+import { freePort } from '../../src/lifecycle/free-port.js';
 import { goProgram } from '../lib/toolbox.js';
 import { foreign, READY } from './foreign.js';
 import { PAYLOAD } from './muster.js';

@@ -1,4 +1,4 @@
-import { freePort } from '../lib/foreign.js';
+import { freePort } from '../../src/lifecycle/free-port.js';
 import { cProgram, tool } from '../lib/toolbox.js';
 import { foreign, READY } from './foreign.js';
 import { PAYLOAD } from './muster.js';

@@ -76,7 +76,7 @@ async function outage(arena: Arena, leases: number): Promise<void> {
   const { fleet, load } = arena;
   const jobs: Operation[] = [];
   const jobMs = JOB_MS_PER_LEASE * leases;
-  while (jobs.length < SPARE * leases) jobs.push(...(await load.more(AT_ONCE, 'slow', String(jobMs), { askAfterMs: jobMs / 2 })));
+  while (jobs.length < SPARE * leases) jobs.push(...(await load.more(AT_ONCE, 'slow', String(jobMs), { askAfterMs: jobMs })));
   const ids = new Set(jobs.map(({ id }) => id));
   let live: string[] = [];
   const leased = async () => {
