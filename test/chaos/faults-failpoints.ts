@@ -20,6 +20,7 @@ const DEAD_MS = 35_000 * TIME_SCALE;
 /** More than one page of a tick. */
 const DUE_AT_ONCE = 450;
 const LARGE_SLOTS = 200;
+const UNKNOWN_JOBS = 12;
 
 const ofContract = ({ fleet }: Arena, contract: WorkerSeat['contract']) => fleet.workers.filter((seat) => seat.contract === contract);
 
@@ -100,6 +101,14 @@ const manyPairs: Stimulus = async (arena, seat) => {
   await manyDue(arena, seat);
 };
 
+/** Nobody takes them, wherever they are given: each comes back five times, from this replica's worker too. */
+const unknown: Stimulus = async (arena, seat) => {
+  const has = async () => (await Promise.all(ofContract(arena, 'runner').map((worker) => arena.fleet.homeOf(worker)))).includes(seat);
+  if (!(await has())) await comes('runner')(arena, seat);
+  await until(has, { timeoutMs: DEAD_MS }).catch(() => {});
+  await arena.load.more(UNKNOWN_JOBS, 'nobody-knows-it', '1');
+};
+
 const nothing: Stimulus = async () => {};
 const dialed = comes('runner');
 const attached = comes('attached');
@@ -115,7 +124,7 @@ const STIMULI: Record<FailpointName, { by: Stimulus; busy?: true }> = {
   'result-unfinished': { by: attached, busy: true },
   'finish-reply': { by: dialed, busy: true },
   'settle-before': { by: attached, busy: true },
-  'release-before': { by: dies('runner') },
+  'release-before': { by: unknown },
   'register-reply': { by: dialed },
   'register-linked': { by: dialed },
   'attach-reply': { by: attached },
