@@ -29,10 +29,10 @@ export const l1: Scenario = {
     const p99 = { ...p50, what: 'p99' };
     const baseline = ours.length > 1 ? [compare(samples, { ...p50, peer: 'baseline' }), compare(samples, { ...p99, peer: 'baseline' })] : [];
     return [
-      compare(samples, { ...p50, peer: 'bullmq', want: { atMost: 1.5 } }),
+      compare(samples, { ...p50, peer: 'bullmq' }),
       compare(samples, { ...p99, peer: 'bullmq' }),
-      compare(samples, { ...p50, subject: 'attached', peer: 'bullmq', want: { atMost: 0.6 } }),
-      compare(samples, { ...p99, subject: 'attached', peer: 'bullmq' }),
+      compare(samples, { ...p50, subject: 'attached', peer: 'bullmq', want: { atMost: 0.5 } }),
+      compare(samples, { ...p99, subject: 'attached', peer: 'bullmq', want: { atMost: 1 } }),
       compare(samples, { ...p50, subject: 'attached sdk', peer: 'bullmq' }),
       compare(samples, { ...p99, subject: 'attached sdk', peer: 'bullmq' }),
       ...[p50, p99].flatMap((what) => peers.map(({ name }) => compare(samples, { ...what, subject: 'attached', peer: name }))),

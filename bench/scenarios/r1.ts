@@ -11,8 +11,8 @@ const WORKERS = 64;
 const PROCESSES = 4;
 /** Of the jobs that go on meanwhile. */
 const RATE = 200;
-/** A slice of them; how many slices there are follows from how long the burst takes. */
-const SLICE_S = 1;
+/** Before they count. */
+const LEAD_S = 1;
 const FREE_MOST_MS = 30_000;
 const RATIO_MOST = 3;
 const PATIENCE_MS = 180_000;
@@ -41,20 +41,16 @@ async function one(bench: Bench, nominal: number, burst: number): Promise<Figure
     Array.from({ length: PROCESSES }, (_, i) => startAttached(bench, `${name}: comers ${i + 1}`, pool, `c${i}`, share(i))),
   );
   for (const [process, pid] of bench.children.pids()) if (process.startsWith(`${name}: comers`)) setPriority(pid, COMERS_NICE);
-  await driveOpenly(stage.subject, RATE, SLICE_S);
+  await driveOpenly(stage.subject, RATE, LEAD_S);
   await bench.quiet();
   const calm = (await driveOpenly(stage.subject, RATE, bench.options.rounds * bench.options.seconds)).latencies;
 
-  let over = false;
-  const meanwhile = (async () => {
-    const first = await driveOpenly(stage.subject, RATE, SLICE_S);
-    while (!over) first.latencies.add((await driveOpenly(stage.subject, RATE, SLICE_S)).latencies);
-    return first.latencies;
-  })();
+  const over = new AbortController();
+  const meanwhile = driveOpenly(stage.subject, RATE, PATIENCE_MS / 1_000, over.signal);
   const allFree = () => until(async () => (await stage.stats.free(pool)) === burst, `${burst} free workers`, PATIENCE_MS);
   const ms = await timed(() => Promise.all([allFree(), ...comers.map((tell) => tell({ do: 'attach', targets }))]));
-  over = true;
-  const busy = await meanwhile;
+  over.abort();
+  const busy = (await meanwhile).latencies;
   bench.say(`${name}: all free after ${ms.toFixed(0)} ms`);
   stage.close();
   await bench.children.endAll();

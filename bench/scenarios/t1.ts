@@ -9,8 +9,8 @@ import { startPeers } from '../subjects/peers.js';
 const WORKERS = 64;
 /** Jobs outstanding, and the rate that is wanted as a ratio to BullMQ's. */
 const LOADS = [
-  { outstanding: 64, atLeast: 2 },
-  { outstanding: 256, atLeast: 1.7 },
+  { outstanding: 64, atLeast: 3 },
+  { outstanding: 256, atLeast: 2.5 },
 ];
 /** Wanted of the scripts in Redis. */
 const SCRIPT_P99_MS = 2;

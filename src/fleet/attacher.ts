@@ -2,6 +2,7 @@ import type { Clock, Random } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import type { Link } from '../domain/link.js';
+import { Turns } from '../domain/turns.js';
 import type { AttachedInfo, WorkerRef } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Running } from '../jobs/running.js';
@@ -17,6 +18,8 @@ export interface AttacherOptions {
   clock: Clock;
   random: Random;
   maxLinks: number;
+  /** So many attach at once. */
+  concurrency: number;
   /** A stream is asked to renew itself when it is so old, less a random part. */
   turnOverMs: number;
   /** How long a worker may take to come back over another stream. */
@@ -29,6 +32,8 @@ export interface HeldByWorker extends LeaseName {
   done: boolean;
 }
 
+type OpenLink = (ref: WorkerRef, abandon: LeaseName[]) => Link;
+
 const TURN_JITTER = 0.2;
 
 /** Workers that open streams to this replica: their coming, going, and moving on. */
@@ -36,19 +41,22 @@ export class Attacher {
   readonly #options: AttacherOptions;
   /** Link → monotonic ms from which on it is to be renewed. */
   readonly #renewAt = new Map<Link, number>();
+  /** A fleet that comes back at once must not keep jobs waiting: what all of them ask at once would be answered at once. */
+  readonly #turns: Turns;
 
   constructor(options: AttacherOptions) {
     this.#options = options;
+    this.#turns = new Turns(options.concurrency);
   }
 
   /**
    * Puts the worker on the roll with this replica as its home. `open` makes the link under its epoch, and is told what it must stop, before
-   * any assignment goes out. Rejects with MusterError (see WorkerService.Attach).
+   * any assignment goes out. `wanted`, called when its turn has come, throws what it rejects with if it is not to attach any more. Rejects with
+   * MusterError (see WorkerService.Attach).
    */
-  async attach(info: AttachedInfo, held: readonly HeldByWorker[], open: (ref: WorkerRef, abandon: LeaseName[]) => Link): Promise<Link> {
-    const { store, matching, links, maxLinks } = this.#options;
-    const { pool, id, boot } = info;
-    if (links.size >= maxLinks && !links.get(pool, id)) {
+  async attach(info: AttachedInfo, held: readonly HeldByWorker[], open: OpenLink, wanted: () => void): Promise<Link> {
+    const { links, maxLinks } = this.#options;
+    if (links.size + this.#turns.size >= maxLinks && !links.get(info.pool, info.id)) {
       throw new MusterError(
         'resource_exhausted',
         'TOO_MANY_LINKS',
@@ -58,6 +66,15 @@ export class Attacher {
         },
       );
     }
+    return this.#turns.run(async () => {
+      wanted();
+      return await this.#attach(info, held, open);
+    });
+  }
+
+  async #attach(info: AttachedInfo, held: readonly HeldByWorker[], open: OpenLink): Promise<Link> {
+    const { store, matching, links } = this.#options;
+    const { pool, id, boot } = info;
     await store.enter(pool);
     const opened: Link[] = [];
     const attached = await matching.call(pool, async () => {

@@ -1,4 +1,4 @@
-import { MusterError } from '../domain/errors.js';
+import { MusterError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import type { Outcome, Verdict } from '../domain/job.js';
 import type { Link } from '../domain/link.js';
@@ -121,10 +121,18 @@ export class WorkerManager {
     return this.#options.adopter.check(target);
   }
 
-  /** Puts a worker that opened a stream to this replica on the roll (see Attacher). */
-  attachWorker(info: AttachedInfo, held: readonly HeldByWorker[], open: (ref: WorkerRef, abandon: LeaseName[]) => Link): Promise<Link> {
+  /** Puts a worker that opened a stream to this replica on the roll (see Attacher). `there`: its stream has not ended meanwhile. */
+  attachWorker(
+    info: AttachedInfo,
+    held: readonly HeldByWorker[],
+    open: (ref: WorkerRef, abandon: LeaseName[]) => Link,
+    there: () => boolean,
+  ): Promise<Link> {
     if (this.#draining) return Promise.reject(draining());
-    return this.#options.attacher.attach(info, held, open);
+    return this.#options.attacher.attach(info, held, open, () => {
+      if (this.#draining) throw draining();
+      if (!there()) throw unavailable('STREAM_ENDED', 'the stream ended before its worker was on the roll: attach again');
+    });
   }
 
   /** An attached worker takes so many jobs at once from now on. */

@@ -3,8 +3,10 @@ import { invalid, MusterError, toError } from '../domain/errors.js';
 import { Code, type Outcome } from '../domain/job.js';
 import type { LinkEvents } from '../domain/link.js';
 import { checkId } from '../domain/names.js';
+import type { WorkerRef } from '../domain/worker.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
 import { AttachedLink, type AttachedOptions } from '../links/attached.js';
+import type { LeaseName } from '../store/scripts/workers.js';
 import { type AttachCall, GrpcAttachedStream } from './attach-stream.js';
 import { toOutcome } from './convert-job.js';
 import { toAttachedInfo, type WorkerLimits } from './convert-worker.js';
@@ -104,7 +106,7 @@ class Attachment {
       const worker = toAttachedInfo(hello.worker, limits);
       const info = hello.paused ? { ...worker, slots: 0 } : worker;
       const held = bounded(hello.held, 'hello.held', MAX_HELD).map(({ jobId, fence, done }) => ({ jobId, fence, done }));
-      await manager.attachWorker(info, held, (ref, abandon) => {
+      const open = (ref: WorkerRef, abandon: LeaseName[]) => {
         const link = new AttachedLink(ref, this.#stream, events, linkOptions);
         this.#link = link;
         this.#stream.welcome(
@@ -120,7 +122,8 @@ class Attachment {
           abandon,
         );
         return link;
-      });
+      };
+      await manager.attachWorker(info, held, open, () => this.#stage === 'attaching');
       if (this.#stage === 'attaching') this.#stage = 'attached';
       // It went while Redis was asked.
       else this.#link?.gone('ended while it attached');

@@ -142,6 +142,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     running,
     random,
     maxLinks: config.MAX_LINKS,
+    concurrency: config.ATTACH_CONCURRENCY,
     turnOverMs: TURN_OVER * config.CONNECTION_AGE_MS,
     reattachMs: config.REATTACH_GRACE_MS,
     onError,

@@ -20,12 +20,14 @@ export interface AttachedOptions {
   clock: Clock;
   /** So many results may wait for their settlement. */
   maxUnsettled: number;
-  /** A settlement waits so long for others to go along with. */
+  /** A settlement waits so long for others, or for an assignment, to go along with. */
   settleMs: number;
 }
 
 /** So many settlements wait for others, at the most. */
 const SETTLED_AT_ONCE = 32;
+/** An assignment takes along what has waited for that part of the time: a packet the less, for a worker that has few jobs. */
+const RIPE = 0.25;
 
 type Held = { jobId: string; fence: string; done: boolean }[];
 
@@ -43,6 +45,8 @@ export class AttachedLink implements Link {
   readonly #pings = new Map<number, (held: Held | undefined) => void>();
   readonly #settlements: { jobId: string; fence: string; verdict: Verdict }[] = [];
   #cancelSettling: (() => void) | undefined;
+  /** Monotonic ms since when a settlement waits; while one does. */
+  #settlingSince = 0;
   #leaving = false;
   #nonce = 0;
   #heardAt: number;
@@ -73,7 +77,11 @@ export class AttachedLink implements Link {
   assign(assignment: Assignment): void {
     const lease = this.#lease(assignment.jobId, assignment.fence);
     const delivery = this.#closed ? ({ kind: 'released', reason: 'the stream had ended', blocked: false } as const) : ({ kind: 'accepted' } as const);
-    if (!this.#closed) this.#stream.assign(assignment);
+    if (!this.#closed) {
+      this.#stream.assign(assignment);
+      const { clock, settleMs } = this.#options;
+      if (this.#cancelSettling && clock.monotonic() - this.#settlingSince >= settleMs * RIPE) this.#settle();
+    }
     queueMicrotask(() => this.#events.delivered(lease, this.ref, delivery));
   }
 
@@ -103,7 +111,11 @@ export class AttachedLink implements Link {
     if (!this.#unsettled.delete(`${jobId} ${fence}`) || this.#closed) return;
     this.#settlements.push({ jobId, fence, verdict });
     if (this.#leaving || this.#settlements.length >= SETTLED_AT_ONCE) this.#settle();
-    else this.#cancelSettling ??= this.#options.clock.after(this.#options.settleMs, () => this.#settle());
+    else if (!this.#cancelSettling) {
+      const { clock, settleMs } = this.#options;
+      this.#settlingSince = clock.monotonic();
+      this.#cancelSettling = clock.after(settleMs, () => this.#settle());
+    }
   }
 
   /** From the stream: the worker waits for what is not settled, and for nothing else. */
