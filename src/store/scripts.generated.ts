@@ -6,7 +6,8 @@ local HOME = ARGV[1]
 local SEEN = tonumber(ARGV[2])
 local US = now_us()
 local NOW = math.floor(US / 1000)
-local function int(n) return string.format('%.0f', n) end
+local function int(n) return string.format('%d', n) end
+local NOW_TEXT = int(NOW)
 local function job_key(id) return P .. 'job:' .. id end
 local function worker_key(id) return P .. 'worker:' .. id end
 local function held_key(id) return P .. 'held:' .. id end
@@ -31,7 +32,7 @@ local function flush()
     local put, out = { 'ZADD', key }, { 'ZREM', key }
     for member, value in pairs(members) do
       if value then
-        put[#put + 1] = value
+        put[#put + 1] = int(value)
         put[#put + 1] = member
         if #put > 1000 then
           call(unpack(put))
@@ -120,10 +121,10 @@ local function add_waiter(j)
   j.waiter = j.waiter and (j.waiter .. ' ' .. HOME) or HOME
   call('HSET', job_key(j.id), 'waiter', j.waiter)
 end
-local function backlog()
+local function backlog(tombstones)
   local entries = 0
   for p = 0, 3 do entries = entries + call('LLEN', waiting_key(p)) end
-  return call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0) + entries, entries
+  return call('ZCARD', LATER) - (tombstones or tonumber(call('HGET', META, 'tombstones') or 0)) + entries, entries
 end
 local function enqueue(j, ahead)
   call('HSET', job_key(j.id), 'state', 'waiting')
@@ -145,9 +146,9 @@ local function dequeue(j)
 end
 local function terminal(j, state, but, accepted)
   local key = job_key(j.id)
-  local keep = tonumber(j.keep)
+  local keep = j.keep
   if state == 'failed' then
-    keep = math.max(keep, BURIED_RETENTION_MS)
+    keep = int(math.max(tonumber(keep), BURIED_RETENTION_MS))
     call('PEXPIRE', key .. ':payload', keep)
     if j.metadata then call('PEXPIRE', key .. ':metadata', keep) end
     call('ZADD', P .. 'buried', NOW, j.id)
@@ -160,9 +161,9 @@ local function terminal(j, state, but, accepted)
   if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
   if accepted then
-    call('HSET', key, 'state', state, 'finished', int(NOW), 'done', accepted)
+    call('HSET', key, 'state', state, 'finished', NOW_TEXT, 'done', accepted)
   else
-    call('HSET', key, 'state', state, 'finished', int(NOW))
+    call('HSET', key, 'state', state, 'finished', NOW_TEXT)
   end
   call('PEXPIRE', key, keep)
   j.state = state
@@ -227,9 +228,10 @@ end`;
 const match = String.raw`local fence, paused
 local function pool_state()
   if fence then return end
-  local v = call('HMGET', META, 'fence', 'paused')
+  local v = call('HMGET', META, 'fence', 'paused', 'family', 'tombstones')
   fence = math.max(tonumber(v[1] or 0), SEEN)
   paused = v[2] == '1'
+  return v[3], tonumber(v[4] or 0)
 end
 local assigned = {}
 local function assignment(j, w)
@@ -246,7 +248,7 @@ local function lease(j, w)
   j.attempt = j.attempt + 1
   j.state = 'running'
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
-  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
+  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0')
   score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
@@ -406,7 +408,7 @@ local function bench(w, state, reason)
 end
 local function suspect(w, reason)
   bench(w, 'suspect', reason)
-  call('HSET', worker_key(w.id), 'suspected', int(NOW))
+  call('HSET', worker_key(w.id), 'suspected', NOW_TEXT)
   event('worker.suspect', w.id, 'reason', reason)
 end
 local function restore(w)
@@ -501,7 +503,7 @@ call('HSET', META, 'family', 'RUNNER')
 call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
 call('HDEL', key, 'reason', 'suspected', 'address')
 if not known then
-  call('HSET', key, 'registered', int(NOW))
+  call('HSET', key, 'registered', NOW_TEXT)
   call('HDEL', key, 'leaving')
   w.leaving = false
 end
@@ -983,15 +985,16 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   elseif j.state == 'cancelled' and j.fence == fence_ then
     verdict = 'cancelled'
   end
-  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), int(NOW) }
+  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), NOW_TEXT }
 end
-local waits = #order > 0 and anything_waits()
+local waits, left = #order > 0 and anything_waits(), false
 for _, id in ipairs(order) do
   local w = freed[id]
   again[id] = nil
   if waits and claims == '1' and not w.leaving and links[id] ~= '' then
     while slots[id] > 0 and claim(w, links[id]) do slots[id] = slots[id] - 1 end
   end
+  left = left or w.leaving
   settle_or_leave(w)
 end
 for id, w in pairs(again) do
@@ -1003,7 +1006,7 @@ for id, w in pairs(again) do
     end
   end
 end
-local more = match()
+local more = (waits or left) and match() or 0
 return done(reply, more)`].join('\n'),
   },
   forget_home: {
@@ -1187,7 +1190,7 @@ w.blocked, w.leaving = false, false
 call('HSET', META, 'family', family)
 call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
 call('HDEL', key, 'leaving', 'reason', 'suspected')
-if not known then call('HSET', key, 'registered', int(NOW)) end
+if not known then call('HSET', key, 'registered', NOW_TEXT) end
 if region ~= '' then call('HSET', key, 'region', region) else call('HDEL', key, 'region') end
 if version ~= '' then call('HSET', key, 'version', version) else call('HDEL', key, 'version') end
 if labels ~= '' then call('SET', key .. ':labels', labels) else call('DEL', key .. ':labels') end
@@ -1309,9 +1312,9 @@ return reply`].join('\n'),
 local function items() local i, n = -10, #ARGV return function() i = i + 15 if i <= n then return unpack(ARGV, i, i + 14) end end end
 local reply = {}
 local existing, refused, new = {}, {}, 0
-local waiting_now, entries = backlog()
+local settled, tombstones = pool_state()
+local waiting_now, entries = backlog(tombstones)
 local room = math.min(tonumber(max_waiting) - waiting_now, 2 * tonumber(max_waiting) - entries)
-local settled = call('HGET', META, 'family')
 local n = 0
 local seen_here = {}
 local first_priority, one_priority, all_new = nil, true, true
@@ -1332,7 +1335,6 @@ for id, digest, kind, method, priority in items() do
     seen_here[id] = digest
   end
 end
-pool_state()
 local straight = new > 0 and not paused and one_priority and all_new and entries == 0 and call('LLEN', FREE) > 0
 local payloads = { 'MSET' }
 n = 0
@@ -1356,7 +1358,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       settled = family
       call('HSET', META, 'family', settled)
     end
-    local fields = { 'HSET', key, 'digest', digest, 'created', int(NOW), 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
+    local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
     local function put(name, value)
       fields[#fields + 1] = name
       fields[#fields + 1] = value
@@ -1381,7 +1383,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       put('state', 'running')
       put('worker', w.id)
       put('fence', j.fence)
-      put('started', int(NOW))
+      put('started', NOW_TEXT)
       put('delivered', '0')
       fields[8] = '1'
     else
@@ -1419,8 +1421,8 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
   end
 end
 if #payloads > 1 then call(unpack(payloads)) end
-local more = match()
-return done({ int(NOW), reply }, more)`].join('\n'),
+local more = (straight and entries == 0) and 0 or match()
+return done({ NOW_TEXT, reply }, more)`].join('\n'),
   },
   suspect: {
     args: ['worker', 'boot', 'link', 'limit', 'reason'],
@@ -1443,7 +1445,7 @@ return done({ 'suspect', misses }, 0)`].join('\n'),
     source: [base, workers, jobs, bury, match, String.raw`local limit, finished_kept, buried_kept = ARGV[3], ARGV[4], ARGV[5]
 local last = tonumber(call('HGET', META, 'ticked') or 0)
 if last == 0 then last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0) end
-call('HSET', META, 'ticked', int(NOW))
+call('HSET', META, 'ticked', NOW_TEXT)
 local grace = tonumber(call('HGET', META, 'grace') or 0)
 local function far(...)
   local found = {}
@@ -1454,13 +1456,13 @@ local function far(...)
   end
   return found
 end
-local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. int(NOW), '+inf')
+local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. NOW_TEXT, '+inf')
 if next(far('LIMIT', 0, limit)) or #early > 0 or (last > 0 and (NOW - last > TICK_STALE_MS or NOW < last)) then
   grace = NOW + OUTAGE_GRACE_MS
   call('HSET', META, 'grace', int(grace))
   for member, most in pairs(far()) do call('ZADD', LEASES, most, member) end
   for _, home in ipairs(early) do call('ZADD', P .. 'homes', NOW, home) end
-  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. int(NOW), '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
+  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. NOW_TEXT, '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
   event('pool.grace', '', 'gap', int(NOW - last))
 elseif grace > NOW + OUTAGE_GRACE_MS then
   grace = NOW + OUTAGE_GRACE_MS

@@ -33,7 +33,7 @@ call('HSET', META, 'family', 'RUNNER')
 call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
 call('HDEL', key, 'reason', 'suspected', 'address')
 if not known then
-  call('HSET', key, 'registered', int(NOW))
+  call('HSET', key, 'registered', NOW_TEXT)
   call('HDEL', key, 'leaving')
   w.leaving = false
 end

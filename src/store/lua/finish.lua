@@ -59,10 +59,10 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   elseif j.state == 'cancelled' and j.fence == fence_ then
     verdict = 'cancelled'
   end
-  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), int(NOW) }
+  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), NOW_TEXT }
 end
 
-local waits = #order > 0 and anything_waits()
+local waits, left = #order > 0 and anything_waits(), false
 for _, id in ipairs(order) do
   local w = freed[id]
   again[id] = nil
@@ -70,6 +70,7 @@ for _, id in ipairs(order) do
     -- One for each slot that the batch freed; what finds no job is listed.
     while slots[id] > 0 and claim(w, links[id]) do slots[id] = slots[id] - 1 end
   end
+  left = left or w.leaving
   settle_or_leave(w)
 end
 for id, w in pairs(again) do
@@ -81,5 +82,6 @@ for id, w in pairs(again) do
     end
   end
 end
-local more = match()
+-- A worker that leaves may have given back what it held.
+local more = (waits or left) and match() or 0
 return done(reply, more)

@@ -40,7 +40,7 @@ w.blocked, w.leaving = false, false
 call('HSET', META, 'family', family)
 call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
 call('HDEL', key, 'leaving', 'reason', 'suspected')
-if not known then call('HSET', key, 'registered', int(NOW)) end
+if not known then call('HSET', key, 'registered', NOW_TEXT) end
 if region ~= '' then call('HSET', key, 'region', region) else call('HDEL', key, 'region') end
 if version ~= '' then call('HSET', key, 'version', version) else call('HDEL', key, 'version') end
 -- What can be long has its own key: one value over 64 bytes would make Redis store the whole hash threefold.

@@ -12,10 +12,10 @@
 -- if that is undelivered and the caller is its home.
 local reply = {}
 local existing, refused, new = {}, {}, 0
-local waiting_now, entries = backlog()
+local settled, tombstones = pool_state()
+local waiting_now, entries = backlog(tombstones)
 -- Tombstones count for nothing in the backlog, but the lists that hold them are bounded too.
 local room = math.min(tonumber(max_waiting) - waiting_now, 2 * tonumber(max_waiting) - entries)
-local settled = call('HGET', META, 'family')
 
 -- Every item is judged before the first write.
 local n = 0
@@ -41,7 +41,6 @@ end
 
 -- Nothing waits before these, they are of one priority, and none was there before: then each goes straight to the worker that it would be matched with, as long as
 -- there is one. It saves the way through the list, half of what a submission costs.
-pool_state()
 local straight = new > 0 and not paused and one_priority and all_new and entries == 0 and call('LLEN', FREE) > 0
 local payloads = { 'MSET' }
 
@@ -66,7 +65,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       settled = family
       call('HSET', META, 'family', settled)
     end
-    local fields = { 'HSET', key, 'digest', digest, 'created', int(NOW), 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
+    local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
     local function put(name, value)
       fields[#fields + 1] = name
       fields[#fields + 1] = value
@@ -91,7 +90,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       put('state', 'running')
       put('worker', w.id)
       put('fence', j.fence)
-      put('started', int(NOW))
+      put('started', NOW_TEXT)
       put('delivered', '0')
       fields[8] = '1'
     else
@@ -129,5 +128,6 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
   end
 end
 if #payloads > 1 then call(unpack(payloads)) end
-local more = match()
-return done({ int(NOW), reply }, more)
+-- All that came went straight to workers, and nothing waited before.
+local more = (straight and entries == 0) and 0 or match()
+return done({ NOW_TEXT, reply }, more)

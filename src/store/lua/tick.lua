@@ -7,7 +7,7 @@
 local last = tonumber(call('HGET', META, 'ticked') or 0)
 -- The first tick of a pool: since its homes spoke, nobody looked.
 if last == 0 then last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0) end
-call('HSET', META, 'ticked', int(NOW))
+call('HSET', META, 'ticked', NOW_TEXT)
 local grace = tonumber(call('HGET', META, 'grace') or 0)
 
 -- Members of leases that are due later than anything written now could be: time ran back, perhaps between two ticks and unseen by `ticked`.
@@ -21,14 +21,14 @@ local function far(...)
   return found
 end
 
-local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. int(NOW), '+inf')
+local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. NOW_TEXT, '+inf')
 if next(far('LIMIT', 0, limit)) or #early > 0 or (last > 0 and (NOW - last > TICK_STALE_MS or NOW < last)) then
   -- Nobody ticked, or time ran back: homes and workers get time to speak before anything of theirs expires.
   grace = NOW + OUTAGE_GRACE_MS
   call('HSET', META, 'grace', int(grace))
   for member, most in pairs(far()) do call('ZADD', LEASES, most, member) end
   for _, home in ipairs(early) do call('ZADD', P .. 'homes', NOW, home) end
-  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. int(NOW), '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
+  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. NOW_TEXT, '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
   event('pool.grace', '', 'gap', int(NOW - last))
 elseif grace > NOW + OUTAGE_GRACE_MS then
   grace = NOW + OUTAGE_GRACE_MS

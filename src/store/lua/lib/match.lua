@@ -2,11 +2,13 @@
 -- An assignment for the caller goes into the reply with all that the worker needs; one for another home is told to it by a hint, which
 -- carries no ownership: the lease does, and `accept` asks for it.
 local fence, paused
+-- Answers with two more fields of the pool, for who needs them anyway: its family, and its tombstones.
 local function pool_state()
   if fence then return end
-  local v = call('HMGET', META, 'fence', 'paused')
+  local v = call('HMGET', META, 'fence', 'paused', 'family', 'tombstones')
   fence = math.max(tonumber(v[1] or 0), SEEN)
   paused = v[2] == '1'
+  return v[3], tonumber(v[4] or 0)
 end
 
 local assigned = {}
@@ -28,7 +30,7 @@ local function lease(j, w)
   j.attempt = j.attempt + 1
   j.state = 'running'
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
-  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', int(NOW), 'delivered', '0')
+  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0')
   score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
