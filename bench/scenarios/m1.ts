@@ -23,11 +23,12 @@ const scenario = 'M1';
 
 export const m1: Scenario = {
   name: scenario,
-  title: `bytes of Redis memory, over ${COUNT} of each; workers put on the roll by the register script directly, jobs by BatchSubmitJobs, then run by attached workers; the stream of events is capped and not counted`,
+  title: `bytes of Redis memory, over ${COUNT} of each; workers put on the roll by the scripts directly, jobs by BatchSubmitJobs, then run by attached workers; the stream of events is capped and not counted`,
 
   async run(bench: Bench): Promise<Figure[]> {
     // A Redis for each, since the tables of a fuller one grow at other moments.
-    const worker = await bytesEach(await bench.children.redis(), registerAll);
+    const attached = await bytesEach(await bench.children.redis(), (redis) => enrolAll(redis, 'ATTACHED'));
+    const dialed = await bytesEach(await bench.children.redis(), (redis) => enrolAll(redis, 'RUNNER'));
     const redis = await bench.children.redis();
     const api = await startReplica(bench, redis);
     const submit = (count: number) => submitAll(api, count);
@@ -36,7 +37,8 @@ export const m1: Scenario = {
     const finished = await bytesEach(redis, () => endAll(bench, redis, api.target));
     api.close();
     return [
-      plain(scenario, 'muster', 'an idle worker', 'bytes', [worker], WORKER_BYTES),
+      plain(scenario, 'muster', 'an idle attached worker', 'bytes', [attached], WORKER_BYTES),
+      plain(scenario, 'muster', 'an idle dialed worker, with its address', 'bytes', [dialed], WORKER_BYTES),
       plain(scenario, 'muster', `a waiting job with ${PAYLOAD.length} B of payload`, 'bytes', [job], JOB_BYTES),
       plain(scenario, 'muster', `a finished job with ${PAYLOAD.length} B of result, until its retention is over`, 'bytes', [job + finished]),
     ];
@@ -62,8 +64,8 @@ async function endAll(bench: Bench, redis: EmbeddedRedis, target: string): Promi
   stats.close();
 }
 
-/** Registration by a replica would dial each worker: ten thousand servers, of which Redis sees nothing. */
-async function registerAll(redis: EmbeddedRedis): Promise<void> {
+/** By the scripts directly: a replica would dial each worker, or want a stream of it, of which Redis sees nothing. */
+async function enrolAll(redis: EmbeddedRedis, contract: 'ATTACHED' | 'RUNNER'): Promise<void> {
   const limits = scriptLimits(readConfig({}));
   const store = new Store({
     url: redis.url,
@@ -80,8 +82,9 @@ async function registerAll(redis: EmbeddedRedis): Promise<void> {
   await inBatches((i) => {
     const address = { ip: `10.1.${i >> 8}.${i & 255}`, port: 6000 };
     const id = `worker-${String(i).padStart(5, '0')}`;
-    const fixed = { pool: POOL, contract: 'RUNNER', region: 'eu-1', slots: 1, version: '1.0.0', bootDerived: false } as const;
-    return store.workers.register({ ...fixed, id, address, kinds: [], labels: {}, boot: `${id}-1a2b3c4d` }, false);
+    const info = { pool: POOL, id, boot: `${id}-1a2b3c4d`, region: 'eu-1', slots: 1, version: '1.0.0', kinds: [], labels: {} };
+    if (contract === 'ATTACHED') return store.workers.attach(info, []);
+    return store.workers.register({ ...info, contract, address, bootDerived: false }, false);
   });
   await store.stop();
 }

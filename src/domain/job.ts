@@ -90,10 +90,13 @@ export interface Assignment {
 /** A script's word on a result. */
 export type Verdict = 'accepted' | 'duplicate' | 'stale' | 'gone' | 'cancelled';
 
+const DIGEST_LENGTH = 22;
+
 /**
  * SHA-256 over a canonical encoding of what makes two submissions the same job: everything but pool and id. Version 1: each field as its
  * length in UTF-8 bytes, ":" and its text, in the order below, maps by key, and the payload's bytes last. `notBefore` counts as given, so
- * that a repeated call with the same time is the same job. Base64url, 43 characters: below the 64 bytes at which Redis unpacks a hash.
+ * that a repeated call with the same time is the same job. The first 132 bits, as 22 characters of base64url: every waiting job keeps it, and
+ * whoever could find a second spec for them would only lose that spec to a job of their own.
  */
 export function contentDigest(spec: JobSpec): string {
   const { kind, method, metadata, retry, payload } = spec;
@@ -108,7 +111,7 @@ export function contentDigest(spec: JobSpec): string {
     text += `${Buffer.byteLength(value)}:${value}`;
   }
   // One piece of text, one of bytes: each update is a call into native code, and every submission pays for them.
-  return createHash('sha256').update(text).update(payload).digest('base64url');
+  return createHash('sha256').update(text).update(payload).digest('base64url').slice(0, DIGEST_LENGTH);
 }
 
 /** google.rpc.Code, as far as Muster names them. */

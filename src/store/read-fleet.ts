@@ -48,7 +48,7 @@ function toRecord(
     home: hash['home'] ?? '',
     link: hash['link'] ?? '0',
     seenAt: Number(seen ?? 0),
-    registeredAt: Number(hash['registered'] ?? 0),
+    registeredAt: Number(hash['joined'] ?? 0),
     misses: Number(hash['misses'] ?? 0),
     blocked: hash['blocked'] === '1',
     drained: hash['drained'] === '1',

@@ -414,7 +414,7 @@ end
 local function restore(w)
   w.state = (w.drained or w.leaving) and 'draining' or 'busy'
   if not w.leaving then call('ZREM', DEADLINES, '@' .. w.id) end
-  call('HSET', worker_key(w.id), 'misses', '0', 'reason', '')
+  call('HDEL', worker_key(w.id), 'misses', 'reason')
   if not active(w) then write_state(w) end
   settle(w)
 end
@@ -455,7 +455,8 @@ local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.link ~= link then return done({ 'stale', w.link or '0', {} }, 0) end
 w.home = HOME
 w.link = int(tonumber(w.link) + 1)
-call('HSET', worker_key(worker), 'home', HOME, 'link', w.link, 'misses', '0')
+call('HSET', worker_key(worker), 'home', HOME, 'link', w.link)
+call('HDEL', worker_key(worker), 'misses')
 call('ZADD', P .. 'workers', 'GT', NOW, worker)
 call('ZADD', P .. 'homes', NOW, HOME)
 event('worker.adopted', worker, 'home', HOME)
@@ -500,10 +501,10 @@ if w.address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDR
 w.link = int(tonumber(w.link or 0) + 1)
 w.boot, w.home, w.slots, w.contract, w.address, w.blocked = boot, HOME, tonumber(slots), 'ATTACHED', false, false
 call('HSET', META, 'family', 'RUNNER')
-call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
-call('HDEL', key, 'reason', 'suspected', 'address')
+call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
+call('HDEL', key, 'reason', 'suspected', 'address', 'misses', 'blocked')
 if not known then
-  call('HSET', key, 'registered', NOW_TEXT)
+  call('HSET', key, 'joined', NOW_TEXT)
   call('HDEL', key, 'leaving')
   w.leaving = false
 end
@@ -1094,7 +1095,7 @@ local function items() local i, n = 5, #ARGV return function() i = i + 3 if i <=
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done({ 'stale', w.state or '' }, 0) end
 call('ZADD', P .. 'workers', 'GT', NOW - tonumber(age), worker)
-call('HSET', worker_key(worker), 'misses', '0')
+call('HDEL', worker_key(worker), 'misses')
 for what, job, fence_ in items() do
   local held = call('HGET', held_key(worker), job)
   if held == '!' .. fence_ then
@@ -1111,7 +1112,7 @@ end
 local blocked = busy == '1' and call('HLEN', held_key(worker)) == 0
 if blocked ~= w.blocked then
   w.blocked = blocked
-  call('HSET', worker_key(worker), 'blocked', blocked and '1' or '0')
+  if blocked then call('HSET', worker_key(worker), 'blocked', '1') else call('HDEL', worker_key(worker), 'blocked') end
 end
 if w.state == 'suspect' then restore(w) end
 settle_or_leave(w)
@@ -1188,9 +1189,9 @@ may_exceed(w)
 w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract, address
 w.blocked, w.leaving = false, false
 call('HSET', META, 'family', family)
-call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
-call('HDEL', key, 'leaving', 'reason', 'suspected')
-if not known then call('HSET', key, 'registered', NOW_TEXT) end
+call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
+call('HDEL', key, 'leaving', 'reason', 'suspected', 'misses', 'blocked')
+if not known then call('HSET', key, 'joined', NOW_TEXT) end
 if region ~= '' then call('HSET', key, 'region', region) else call('HDEL', key, 'region') end
 if version ~= '' then call('HSET', key, 'version', version) else call('HDEL', key, 'version') end
 if labels ~= '' then call('SET', key .. ':labels', labels) else call('DEL', key .. ':labels') end

@@ -9,7 +9,8 @@ local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.link ~= link then return done({ 'stale', w.link or '0', {} }, 0) end
 w.home = HOME
 w.link = int(tonumber(w.link) + 1)
-call('HSET', worker_key(worker), 'home', HOME, 'link', w.link, 'misses', '0')
+call('HSET', worker_key(worker), 'home', HOME, 'link', w.link)
+call('HDEL', worker_key(worker), 'misses')
 call('ZADD', P .. 'workers', 'GT', NOW, worker)
 call('ZADD', P .. 'homes', NOW, HOME)
 event('worker.adopted', worker, 'home', HOME)

@@ -30,10 +30,10 @@ w.link = int(tonumber(w.link or 0) + 1)
 w.boot, w.home, w.slots, w.contract, w.address, w.blocked = boot, HOME, tonumber(slots), 'ATTACHED', false, false
 
 call('HSET', META, 'family', 'RUNNER')
-call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
-call('HDEL', key, 'reason', 'suspected', 'address')
+call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
+call('HDEL', key, 'reason', 'suspected', 'address', 'misses', 'blocked')
 if not known then
-  call('HSET', key, 'registered', NOW_TEXT)
+  call('HSET', key, 'joined', NOW_TEXT)
   call('HDEL', key, 'leaving')
   w.leaving = false
 end

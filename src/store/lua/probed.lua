@@ -9,7 +9,7 @@
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done({ 'stale', w.state or '' }, 0) end
 call('ZADD', P .. 'workers', 'GT', NOW - tonumber(age), worker)
-call('HSET', worker_key(worker), 'misses', '0')
+call('HDEL', worker_key(worker), 'misses')
 for what, job, fence_ in items() do
   local held = call('HGET', held_key(worker), job)
   if held == '!' .. fence_ then
@@ -26,7 +26,7 @@ end
 local blocked = busy == '1' and call('HLEN', held_key(worker)) == 0
 if blocked ~= w.blocked then
   w.blocked = blocked
-  call('HSET', worker_key(worker), 'blocked', blocked and '1' or '0')
+  if blocked then call('HSET', worker_key(worker), 'blocked', '1') else call('HDEL', worker_key(worker), 'blocked') end
 end
 if w.state == 'suspect' then restore(w) end
 settle_or_leave(w)

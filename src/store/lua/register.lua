@@ -38,9 +38,10 @@ w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract,
 w.blocked, w.leaving = false, false
 
 call('HSET', META, 'family', family)
-call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link, 'misses', '0', 'blocked', '0')
-call('HDEL', key, 'leaving', 'reason', 'suspected')
-if not known then call('HSET', key, 'registered', NOW_TEXT) end
+call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
+-- What most workers have none of is not written: it would be a tenth of what one costs.
+call('HDEL', key, 'leaving', 'reason', 'suspected', 'misses', 'blocked')
+if not known then call('HSET', key, 'joined', NOW_TEXT) end
 if region ~= '' then call('HSET', key, 'region', region) else call('HDEL', key, 'region') end
 if version ~= '' then call('HSET', key, 'version', version) else call('HDEL', key, 'version') end
 -- What can be long has its own key: one value over 64 bytes would make Redis store the whole hash threefold.

@@ -72,7 +72,7 @@ test('a suspect that is adopted is free again and takes what waits', async () =>
   await p.job();
   const { value, diff } = await p.during(() => p.r2.workers.adopt(ref));
   expect(p.given(value.assignments)).toEqual(['j1 F1 w1 2']);
-  expect(diff).toMatchObject({ 'worker:w1.state': 'suspect → busy', 'worker:w1.misses': '1 → 0', 'worker:w1.home': 'r1 → r2' });
+  expect(diff).toMatchObject({ 'worker:w1.state': 'suspect → busy', 'worker:w1.misses': '- 1', 'worker:w1.home': 'r1 → r2' });
 });
 
 test('a leaving suspect that is adopted gets no more jobs', async () => {

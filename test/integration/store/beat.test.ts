@@ -93,8 +93,8 @@ test('a suspect is restored by evidence younger than the suspicion, not by as ol
   expect(young.diff).toEqual({
     free: '+ w1',
     'worker:w1.listed': '0 → 1',
-    'worker:w1.misses': '1 → 0',
-    'worker:w1.reason': 'missed → ',
+    'worker:w1.misses': '- 1',
+    'worker:w1.reason': '- missed',
     'worker:w1.state': 'suspect → free',
     'workers.w1': 't+1000 → t+1001',
   });

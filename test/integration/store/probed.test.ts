@@ -14,7 +14,7 @@ test('an answer is a sign of life and forgives the misses', async () => {
   await p.at(1_000);
   const { value, diff } = await p.during(() => probed(p, lease, undefined, { ageMs: 100, busy: true }));
   expect(value.reply).toBe('ok');
-  expect(diff).toEqual({ 'worker:w1.misses': '1 → 0', 'workers.w1': 't+0 → t+900' });
+  expect(diff).toEqual({ 'worker:w1.misses': '- 1', 'workers.w1': 't+0 → t+900' });
 });
 
 test('a delivered lease that the worker does not have is a lost attempt', async () => {
@@ -58,7 +58,7 @@ test('busy without a lease is blocked, off the list, until an answer says free',
   const ref = { ...(await p.worker()), worker: 'w1', jobId: '', fence: '' };
   expect(await p.diff(() => probed(p, ref, undefined, { busy: true }))).toEqual({
     free: '- w1',
-    'worker:w1.blocked': '0 → 1',
+    'worker:w1.blocked': '+ 1',
     'worker:w1.listed': '1 → 0',
     'worker:w1.state': 'free → busy',
   });
@@ -71,7 +71,7 @@ test('a suspect that answers is back', async () => {
   const p = await fixture.pool();
   const ref = { ...(await p.worker()), worker: 'w1', jobId: '', fence: '' };
   await p.r1.workers.suspect(ref, 1, 'missed');
-  expect(await p.diff(() => probed(p, ref))).toMatchObject({ free: '+ w1', 'worker:w1.state': 'suspect → free', 'worker:w1.misses': '1 → 0' });
+  expect(await p.diff(() => probed(p, ref))).toMatchObject({ free: '+ w1', 'worker:w1.state': 'suspect → free', 'worker:w1.misses': '- 1' });
 });
 
 test.each(['boot', 'link', 'home'])('another %s stands there: stale, nothing is written', async (what) => {

@@ -37,9 +37,9 @@ test('a worker that said that it is busy is off the list until a probe finds it 
   const p = await fixture.pool();
   const lease = await p.leased();
   const diff = await p.diff(() => release(p, lease, { blocked: true }));
-  expect(diff).toMatchObject({ 'worker:w1.blocked': '0 → 1', 'held:w1.j1': '- F1' });
+  expect(diff).toMatchObject({ 'worker:w1.blocked': '+ 1', 'held:w1.j1': '- F1' });
   expect([await p.free(), await p.workerState()]).toEqual([[], 'busy']);
-  expect(await p.diff(() => p.r1.workers.probed(lease, 0, false, []))).toEqual({ ...roomy('w1'), free: '+ w1', 'worker:w1.blocked': '1 → 0' });
+  expect(await p.diff(() => p.r1.workers.probed(lease, 0, false, []))).toEqual({ ...roomy('w1'), free: '+ w1', 'worker:w1.blocked': '- 1' });
 });
 
 test('the pause doubles, and the fifth handover buries the job as undeliverable', async () => {

@@ -10,7 +10,7 @@ test('suspect: at its limit of misses, not before; off the list, and its leases 
   await p.at(1_000);
   const first = await p.during(() => p.r1.workers.suspect(lease, 2, 'missed'));
   expect(first.value.reply).toBe('missed');
-  expect(first.diff).toEqual({ 'worker:w1.misses': '0 → 1' });
+  expect(first.diff).toEqual({ 'worker:w1.misses': '+ 1' });
   const second = await p.during(() => p.r1.workers.suspect(lease, 2, 'missed'));
   expect(second.value.reply).toBe('suspect');
   expect(second.diff).toEqual({

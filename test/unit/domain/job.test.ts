@@ -18,10 +18,9 @@ const SPEC: JobSpec = {
   retentionMs: 3_600_000,
 };
 
-test('the digest is SHA-256 over version 1 of the canonical encoding: fields with their byte lengths, maps by key, the payload last', () => {
+test('the digest is the beginning of SHA-256 over version 1 of the canonical encoding: fields with their byte lengths, maps by key, the payload last', () => {
   const text = '1:14:echo0:1:21:a2:ü1:b1:21:11:01:06:3000001:07:36000001:34:10005:600001:23:3,7';
-  expect(contentDigest(SPEC)).toBe(createHash('sha256').update(text).update(Buffer.from('hé')).digest('base64url'));
-  expect(contentDigest(SPEC)).toHaveLength(43);
+  expect(contentDigest(SPEC)).toBe(createHash('sha256').update(text).update(Buffer.from('hé')).digest('base64url').slice(0, 22));
 });
 
 test('pool, id and the order of maps and codes make no difference', () => {

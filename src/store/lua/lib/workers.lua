@@ -91,7 +91,7 @@ end
 local function restore(w)
   w.state = (w.drained or w.leaving) and 'draining' or 'busy'
   if not w.leaving then call('ZREM', DEADLINES, '@' .. w.id) end
-  call('HSET', worker_key(w.id), 'misses', '0', 'reason', '')
+  call('HDEL', worker_key(w.id), 'misses', 'reason')
   if not active(w) then write_state(w) end
   settle(w)
 end
