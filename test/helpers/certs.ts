@@ -12,7 +12,7 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 
-cryptoProvider.set(webcrypto as Crypto);
+cryptoProvider.set(webcrypto);
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const DAY_MS = 86_400_000;
@@ -47,7 +47,7 @@ export async function createCa(name = 'test CA'): Promise<Ca> {
   return { cert: ca.toString('pem'), issue: (names, { days = 1 } = {}) => issue(ca, keys, names, days) };
 }
 
-async function issue(ca: X509Certificate, caKeys: CryptoKeyPair, names: string[], days: number): Promise<Pair> {
+async function issue(ca: X509Certificate, caKeys: webcrypto.CryptoKeyPair, names: string[], days: number): Promise<Pair> {
   const keys = await generate();
   const cert = await X509CertificateGenerator.create({
     serialNumber: serial(),
@@ -59,12 +59,12 @@ async function issue(ca: X509Certificate, caKeys: CryptoKeyPair, names: string[]
     signingAlgorithm: ALGORITHM,
     extensions: [new SubjectAlternativeNameExtension(names.map(generalName))],
   });
-  const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey as webcrypto.CryptoKey), 'PRIVATE KEY');
+  const key = PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
   return { cert: cert.toString('pem'), key };
 }
 
-async function generate(): Promise<CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair;
+async function generate(): Promise<webcrypto.CryptoKeyPair> {
+  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as webcrypto.CryptoKeyPair;
 }
 
 function validity(days: number): { notBefore: Date; notAfter: Date } {
