@@ -27,8 +27,8 @@ export const t2: Scenario = {
     const cpu = { scenario, subject: 'muster', what: 'CPU of all', unit: 'µs/job' };
     const baseline = ours.length > 1;
     return [
-      compare(samples, { ...jobs, peer: 'bullmq', want: { atLeast: 0.55 } }),
-      compare(samples, { ...jobs, peer: 'relay', want: { atLeast: 0.7 } }),
+      compare(samples, { ...jobs, peer: 'bullmq' }),
+      compare(samples, { ...jobs, peer: 'relay', want: { atLeast: 0.75 } }),
       ...(baseline ? [compare(samples, { ...jobs, peer: 'baseline' })] : []),
       ...['bullmq', 'relay', ...(baseline ? ['baseline'] : [])].map((peer) => compare(samples, { ...cpu, peer })),
       ...subjects.flatMap(({ name }) => [

@@ -41,6 +41,8 @@ interface Due {
 
 /** Workers a script call. */
 const PAGE = 200;
+/** The questions of a sweep are spread over that part of the interval; what is left is for answers that take long. */
+const SPREAD = 0.5;
 /** A beat that is later than that, as a part of its interval, is missed. */
 const LATE_BEAT = 1.5;
 
@@ -61,12 +63,18 @@ export class Prober {
     const { links, judgement, concurrency, random, intervalMs, clock } = this.#options;
     if (!(await judgement.sound())) return 0;
     const due = await this.#due([...links.all()]);
-    // Spread over a part of the interval, so that replicas and workers do not all speak at once.
-    const spreadMs = due.length > concurrency ? intervalMs / 4 : 0;
+    // Each at its own moment, over a part of the interval: asked as fast as they answer, ten thousand would keep jobs waiting for a second.
+    const stepMs = due.length > concurrency ? (SPREAD * intervalMs) / due.length : 0;
+    const firstAt = clock.monotonic() + random() * stepMs * concurrency;
     let next = 0;
     const lane = async () => {
-      await clock.sleep(random() * spreadMs);
-      for (let one = due[next++]; one; one = due[next++]) await this.probe(one.link, one.standing);
+      for (let i = next++; i < due.length; i = next++) {
+        const { link, standing } = due[i] as Due;
+        const leftMs = firstAt + i * stepMs - clock.monotonic();
+        if (leftMs > 0) await clock.sleep(leftMs);
+        // Heard since: nothing is left to ask.
+        if (standing === 'unsettled' || this.#quiet(link)) await this.probe(link, standing);
+      }
     };
     await Promise.all(Array.from({ length: Math.min(concurrency, due.length) }, lane));
     return due.length;

@@ -1,8 +1,8 @@
 import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
-import { isTerminal } from '../domain/job.js';
+import { isTerminal, type JobRecord } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
-import type { Jobs } from '../jobs/jobs.js';
+import type { Jobs, Watched } from '../jobs/jobs.js';
 import { fromJobRecord, type JobLimits, toJobSpec, toJobState } from './convert-job.js';
 import type { JobServiceServer, JobSpec, SubmitResult } from './generated/muster/v1/job.js';
 import { wordsOf } from './status.js';
@@ -53,22 +53,13 @@ export class JobService {
       }),
       runJob: unary(async ({ spec, wait, cancelOnDisconnect }, context) => {
         const job = this.#spec(spec);
-        const waiting = this.#wait(durationMs(wait, 'wait', { zero: true }), context);
-        try {
-          const record = await jobs.run(job, waiting.signal);
-          if (cancelOnDisconnect && context.signal.aborted && !isTerminal(record.state)) await jobs.cancel(job.pool, job.id);
-          return { job: fromJobRecord(record) };
-        } finally {
-          waiting.end();
-        }
+        const record = await this.#awaited(durationMs(wait, 'wait', { zero: true }), context, () => jobs.submitAndWatch(job));
+        if (cancelOnDisconnect && context.gone && !isTerminal(record.state)) await jobs.cancel(job.pool, job.id);
+        return { job: fromJobRecord(record) };
       }),
       waitJob: unary(async ({ pool, id, wait }, context) => {
-        const waiting = this.#wait(durationMs(wait, 'wait', { zero: true }), context);
-        try {
-          return { job: fromJobRecord(await jobs.wait(...identity(pool, id), waiting.signal)) };
-        } finally {
-          waiting.end();
-        }
+        const name = identity(pool, id);
+        return { job: fromJobRecord(await this.#awaited(durationMs(wait, 'wait', { zero: true }), context, () => jobs.watch(...name))) };
       }),
       getJob: unary(async ({ pool, id }) => ({ job: fromJobRecord(await jobs.get(...identity(pool, id))) })),
       listJobs: unary(async ({ pool, state, pageSize, pageToken }) => {
@@ -99,22 +90,28 @@ export class JobService {
     }
   }
 
-  /** Aborts when the wait is over: the caller's word, its deadline, its going away, or our stop. */
-  #wait(waitMs: number | undefined, { signal, deadlineMs }: CallContext): { signal: AbortSignal; end: () => void } {
+  /** The job as it is when it ends, or when the wait is over: by the caller's word, its deadline, its going away, or our stop. */
+  async #awaited(waitMs: number | undefined, context: CallContext, watch: () => Promise<Watched>): Promise<JobRecord> {
     const { clock, stopping } = this.#options;
-    const over = new AbortController();
-    const stop = () => over.abort();
-    const most = Math.min(waitMs ?? Number.POSITIVE_INFINITY, Math.max(0, deadlineMs - BEFORE_DEADLINE_MS));
+    let over = stopping.aborted;
+    let watched: Watched | undefined;
+    const stop = () => {
+      over = true;
+      watched?.end();
+    };
+    const most = Math.min(waitMs ?? Number.POSITIVE_INFINITY, Math.max(0, context.deadlineMs - BEFORE_DEADLINE_MS));
     const stopTimer = Number.isFinite(most) ? clock.after(most, stop) : undefined;
     this.#waits.add(stop);
-    signal.addEventListener('abort', stop, { once: true });
-    if (signal.aborted || stopping.aborted) stop();
-    const end = () => {
+    context.onGone(stop);
+    try {
+      watched = await watch();
+      if (over) watched.end();
+      return await watched.ended;
+    } finally {
       stopTimer?.();
       this.#waits.delete(stop);
-      signal.removeEventListener('abort', stop);
-    };
-    return { signal: over.signal, end };
+      watched?.end();
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { Server, ServerCredentials, type ServerOptions, status as Status } from '@grpc/grpc-js';
+import { ServerCredentials, type ServerOptions, status as Status } from '@grpc/grpc-js';
 import { systemClock } from '../domain/clock.js';
 import { DEFAULT_POOL } from '../domain/names.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
@@ -12,6 +12,7 @@ import { WorkerServiceService as LegacyWorkerService } from './generated/worker/
 import type { HealthService } from './health-service.js';
 import type { JobService } from './job-service.js';
 import { addReflection } from './reflection.js';
+import { TcpServer } from './tcp-server.js';
 import { createUnary } from './unary.js';
 import { OrchestratorGrpcServer, type WorkerServiceOptions } from './worker-service.js';
 
@@ -36,8 +37,6 @@ export interface Services {
   limits?: Partial<ServerLimits>;
 }
 
-const KEEPALIVE_MS = 20_000;
-const KEEPALIVE_TIMEOUT_MS = 5_000;
 const MIB = 1024 * 1024;
 
 function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
@@ -46,9 +45,6 @@ function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
     'grpc.max_send_message_length': limits.maxSendBytes ?? MIB,
     'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': limits.maxStreams ?? 10_000,
-    'grpc.keepalive_time_ms': KEEPALIVE_MS,
-    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-    'grpc.keepalive_permit_without_calls': 1,
     'grpc.max_connection_age_ms': limits.connectionAgeMs ?? 300_000,
     'grpc.max_connection_age_grace_ms': limits.connectionGraceMs ?? 300_000,
   };
@@ -61,11 +57,11 @@ function workersOf(manager: WorkerManager, { workers }: Services): OrchestratorG
   return new OrchestratorGrpcServer({ manager, ...(workers ?? { ...alone, unary, attach }) });
 }
 
-export type GrpcServer = Server;
+export type GrpcServer = TcpServer;
 
 /** A gRPC server for that manager's workers, and the given services beside it; reflection is on. It listens nowhere yet. */
-export function newServer(manager: WorkerManager, services: Services = {}): Server {
-  const server = new Server(optionsOf(services.limits));
+export function newServer(manager: WorkerManager, services: Services = {}): TcpServer {
+  const server = new TcpServer(optionsOf(services.limits));
   const names = ['muster.v1.WorkerService', 'worker.WorkerService'];
   const workers = workersOf(manager, services);
   server.addService(WorkerServiceService, workers.handlers());
@@ -87,30 +83,25 @@ export function newServer(manager: WorkerManager, services: Services = {}): Serv
 }
 
 /** A server for the first contract alone (LEGACY_ADDR): it knows two calls and nothing else. */
-export function newLegacyServer(manager: WorkerManager, services: Services = {}): Server {
-  const server = new Server(optionsOf(services.limits));
+export function newLegacyServer(manager: WorkerManager, services: Services = {}): TcpServer {
+  const server = new TcpServer(optionsOf(services.limits));
   server.addService(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
   return server;
 }
 
 /** Listens. Answers with the port. Rejects when it cannot have it. */
-export function listen(server: Server, address: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
-      if (error) reject(error);
-      else resolve(port);
-    });
-  });
+export function listen(server: TcpServer, address: string): Promise<number> {
+  return server.listen(address, ServerCredentials.createInsecure());
 }
 
 /** `newServer`, listening on every address at that port (0: a free one). */
-export async function startGrpcServer(port: number, manager: WorkerManager, services: Services = {}): Promise<{ server: Server; port: number }> {
+export async function startGrpcServer(port: number, manager: WorkerManager, services: Services = {}): Promise<{ server: TcpServer; port: number }> {
   const server = newServer(manager, services);
   return { server, port: await listen(server, `0.0.0.0:${port}`) };
 }
 
 /** Takes no new calls, lets those under way end, and cuts off what is left after `graceMs`. */
-export function stopServer(server: Server, graceMs: number): Promise<void> {
+export function stopServer(server: TcpServer, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       server.forceShutdown();

@@ -1,5 +1,5 @@
 import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js';
-import type { Clock, Ids } from '../domain/clock.js';
+import type { Clock, Ids, Random } from '../domain/clock.js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
 import { isTerminal } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
@@ -23,6 +23,9 @@ export interface SessionServiceOptions {
   limits: JobLimits;
   clock: Clock;
   ids: Ids;
+  random: Random;
+  /** A session is asked to open anew when it is so old, less a random part: before its connection is so old that it is closed. */
+  turnOverMs: number;
   /** So many jobs of one session may be under way. */
   window: number;
   /** Aborted when this replica stops: sessions are asked to open elsewhere. */
@@ -34,6 +37,7 @@ export interface SessionServiceOptions {
 }
 
 const MAX_LIST = 64;
+const TURN_JITTER = 0.2;
 
 type SessionCall = ServerDuplexStream<SessionRequest, SessionResponse>;
 
@@ -66,7 +70,7 @@ export function createSession(options: SessionServiceOptions): handleBidiStreami
   const open = new Set<Session>();
   // One listener for all of them: Node warns of a leak at the eleventh, and each would search the list when it leaves.
   options.stopping.addEventListener('abort', () => {
-    for (const session of open) session.reopen();
+    for (const session of open) session.reopen('draining');
   });
   return (call) => {
     const session = new Session(call, options, () => open.delete(session));
@@ -85,7 +89,7 @@ class Session {
   readonly #ends = new Set<() => void>();
   readonly #over = new AbortController();
   #open = false;
-
+  #stopAging: (() => void) | undefined;
   readonly #onOver: () => void;
 
   constructor(call: SessionCall, options: SessionServiceOptions, onOver: () => void) {
@@ -104,12 +108,21 @@ class Session {
       }
     });
     for (const event of ['end', 'error', 'cancelled']) this.#call.on(event, () => this.#end());
-    if (this.#options.stopping.aborted) this.reopen();
+    if (this.#options.stopping.aborted) this.reopen('draining');
+    this.#age();
   }
 
   /** Its client opens another one elsewhere, and ends this one. */
-  reopen(): void {
-    this.#outbox.push('reopen', 'draining');
+  reopen(reason: 'draining' | 'age'): void {
+    this.#outbox.push('reopen', reason);
+  }
+
+  #age(): void {
+    const { clock, random, turnOverMs } = this.#options;
+    this.#stopAging = clock.after(turnOverMs * (1 - TURN_JITTER * random()), () => {
+      this.reopen('age');
+      this.#age();
+    });
   }
 
   #read({ frame }: SessionRequest): void {
@@ -216,6 +229,7 @@ class Session {
   #end(thrown?: unknown): void {
     if (this.#over.signal.aborted) return;
     this.#over.abort();
+    this.#stopAging?.();
     this.#onOver();
     for (const end of this.#ends) end();
     this.#outbox.close();

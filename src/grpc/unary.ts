@@ -1,4 +1,4 @@
-import { type handleUnaryCall, type ServerUnaryCall, status as Status, type StatusObject, type sendUnaryData } from '@grpc/grpc-js';
+import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
 import { MusterError, toError } from '../domain/errors.js';
 import { formatAddress } from '../domain/worker.js';
@@ -6,12 +6,14 @@ import { type StatusReply, toStatus } from './status.js';
 
 /** What a handler may know of its call besides the request. */
 export interface CallContext {
-  /** Aborted when the client cancels, is gone, or its deadline passes; never after the answer. */
-  signal: AbortSignal;
+  /** The client has cancelled or is gone, or its deadline has passed; never after the answer. */
+  readonly gone: boolean;
+  /** Calls that once, when it comes to that; at once if it has. One listener a call: a signal, with its listeners, shows in the profile. */
+  onGone(listener: () => void): void;
   /** ms left when the call came in; Infinity when the client set no deadline. */
-  deadlineMs: number;
+  readonly deadlineMs: number;
   /** `ip:port` of the TCP peer, IPv6 in brackets; '' when the connection is gone already. */
-  peer: string;
+  readonly peer: string;
 }
 
 export interface UnaryOptions {
@@ -38,19 +40,15 @@ async function answer<Req, Res>(
   const lifetime = new Lifetime(call, options.clock);
   let response: Res;
   try {
-    response = await fn(call.request, { signal: lifetime.signal, deadlineMs: lifetime.deadlineMs, peer: peerOf(call.getPeer()) });
+    response = await fn(call.request, lifetime);
   } catch (thrown) {
-    const gone = lifetime.signal.aborted;
     lifetime.end();
-    callback(gone && isAbort(thrown) ? BROKEN_OFF : refusal(thrown, call.getPath(), options));
+    callback(refusal(thrown, call.getPath(), options));
     return;
   }
   lifetime.end();
   callback(null, response);
 }
-
-/** The error of a handler that stopped because nobody waits for it. Nobody reads it either. */
-const BROKEN_OFF: Partial<StatusObject> = { code: Status.CANCELLED, details: 'the call was broken off' };
 
 function refusal(thrown: unknown, method: string, options: UnaryOptions): StatusReply {
   if (!(thrown instanceof MusterError) || thrown.code === 'internal') report(toError(thrown), method, options);
@@ -61,21 +59,34 @@ function refusal(thrown: unknown, method: string, options: UnaryOptions): Status
  * How long a call's caller wants its answer. grpc-js says `cancelled` at the end of every call, also of one that was answered; and when
  * a deadline passes only once the stream is closed, which a peer that is cut off puts off for long: hence a timer of our own.
  */
-class Lifetime {
+class Lifetime implements CallContext {
   readonly deadlineMs: number;
-  readonly #controller = new AbortController();
+  /** As grpc-js has it, which forgets it with the connection. */
+  readonly #peer: string;
+  #listener: (() => void) | undefined;
   #stopTimer: (() => void) | undefined;
+  #gone = false;
   #ended = false;
 
   constructor(call: ServerUnaryCall<unknown, unknown>, clock: Clock) {
+    this.#peer = call.getPeer();
     this.deadlineMs = Math.max(0, Number(call.getDeadline()) - clock.now());
-    call.once('cancelled', () => this.#abort());
-    if (call.cancelled) this.#abort();
-    if (Number.isFinite(this.deadlineMs)) this.#stopTimer = clock.after(this.deadlineMs, () => this.#abort());
+    call.once('cancelled', () => this.#leave());
+    if (call.cancelled) this.#leave();
+    if (Number.isFinite(this.deadlineMs)) this.#stopTimer = clock.after(this.deadlineMs, () => this.#leave());
   }
 
-  get signal(): AbortSignal {
-    return this.#controller.signal;
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  get peer(): string {
+    return peerOf(this.#peer);
+  }
+
+  onGone(listener: () => void): void {
+    this.#listener = listener;
+    if (this.#gone) listener();
   }
 
   end(): void {
@@ -83,13 +94,11 @@ class Lifetime {
     this.#stopTimer?.();
   }
 
-  #abort(): void {
-    if (!this.#ended) this.#controller.abort();
+  #leave(): void {
+    if (this.#ended || this.#gone) return;
+    this.#gone = true;
+    this.#listener?.();
   }
-}
-
-function isAbort(thrown: unknown): boolean {
-  return thrown instanceof Error && thrown.name === 'AbortError';
 }
 
 function report(error: Error, method: string, options: UnaryOptions): void {

@@ -43,23 +43,12 @@ export class Jobs {
   }
 
   /**
-   * Submits and waits for the end. Resolves with the job as it is when it ended, or when `signal` aborts first.
-   * Rejects as `submit` does; what was submitted stays so.
+   * Submits, and waits for the job's end until `end`. Resolves when the job is accepted. Rejects as `submit` does; what was submitted stays so.
    */
-  async run(spec: JobSpec, signal: AbortSignal): Promise<JobRecord> {
-    const { ended, end } = await this.submitAndWatch(spec, signal);
-    try {
-      return await ended;
-    } finally {
-      end();
-    }
-  }
-
-  /** The same in two steps: resolves when the job is accepted. Without a signal the wait lasts until `end`. */
-  async submitAndWatch(spec: JobSpec, signal?: AbortSignal): Promise<Watched> {
+  async submitAndWatch(spec: JobSpec): Promise<Watched> {
     const { submitter, waiters } = this.#options;
     // Listening begins before the job can end: its end may be known before its submission is answered.
-    const waiting = waiters.wait(spec.pool, spec.id, signal);
+    const waiting = waiters.wait(spec.pool, spec.id);
     try {
       const { created, state, createdAt } = await submitter.submit({ spec, wait: true });
       if (created || !isTerminal(state)) {
@@ -74,24 +63,14 @@ export class Jobs {
     return { created: false, ended: this.get(spec.pool, spec.id), end: waiting.end };
   }
 
-  /** Resolves with the job as it is when it ended, or when `signal` aborts first. Rejects with `not_found`. */
-  async wait(pool: string, id: string, signal: AbortSignal): Promise<JobRecord> {
-    const { ended, end } = await this.watch(pool, id, signal);
-    try {
-      return await ended;
-    } finally {
-      end();
-    }
-  }
-
-  /** The same in two steps: resolves when it is known that the job is there. */
-  async watch(pool: string, id: string, signal?: AbortSignal): Promise<Watched> {
+  /** Waits for the job's end until `end`. Resolves when it is known that the job is there. Rejects with `not_found`. */
+  async watch(pool: string, id: string): Promise<Watched> {
     const { store, waiters } = this.#options;
     // Asked first: a call for a job that is not there must not make a pool.
     const [there] = await store.readJobs(pool, [id], { bodies: false });
     if (!there) throw notFound(pool, id);
     await store.enter(pool);
-    const waiting = waiters.wait(pool, id, signal);
+    const waiting = waiters.wait(pool, id);
     try {
       const [state] = await store.jobs.watch(pool, [id]);
       if (state === undefined) throw notFound(pool, id);

@@ -51,10 +51,10 @@ export class Waiters {
   }
 
   /**
-   * Waits for the end of the job, at the longest until `signal` aborts. Begin before the job can end, and end it in every case.
+   * Waits for the end of the job, at the longest until `end`. Begin before the job can end, and end it in every case.
    * Throws `resource_exhausted` TOO_MANY_WAITERS.
    */
-  wait(pool: string, id: string, signal?: AbortSignal): Waiting {
+  wait(pool: string, id: string): Waiting {
     if (this.#count >= this.#options.maxWaiters) {
       throw new MusterError('resource_exhausted', 'TOO_MANY_WAITERS', 'as many calls wait at this replica as may: try again, or wait less', {
         retryAfterMs: 1000,
@@ -62,15 +62,12 @@ export class Waiters {
     }
     let end = () => {};
     const ended = new Promise<Ended | undefined>((resolve) => {
-      if (signal?.aborted) return resolve(undefined);
       const waiter: Waiter = { pool, id, readAt: this.#options.clock.monotonic(), resolve: (ended) => settle(ended) };
       const settle = (ended: Ended | undefined) => {
-        signal?.removeEventListener('abort', end);
         this.#remove(waiter);
         resolve(ended);
       };
       end = () => settle(undefined);
-      signal?.addEventListener('abort', end, { once: true });
       this.#add(waiter);
     });
     return { ended, end };

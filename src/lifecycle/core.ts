@@ -38,7 +38,7 @@ export interface CoreOptions {
 }
 
 /** Attached links turn over in band before their connection is told to go. */
-const TURN_OVER = 0.8;
+export const TURN_OVER = 0.8;
 
 /** Jobs and fleet of one replica, wired together; no server, no BullMQ. */
 export function createCore({ config, store, clock, random, checks, stopping, onError }: CoreOptions) {

@@ -117,6 +117,7 @@ export class Replica {
       core: this.#core,
       clock,
       ids: this.#options.ids,
+      random: this.#options.random,
       log: this.log,
       replica: this.id,
       health: this.#healthService,

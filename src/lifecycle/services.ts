@@ -1,5 +1,5 @@
 import type { Config } from '../config.js';
-import type { Clock, Ids } from '../domain/clock.js';
+import type { Clock, Ids, Random } from '../domain/clock.js';
 import { MAX_DESCRIPTORS_BYTES } from '../domain/descriptors.js';
 import { AdminService } from '../grpc/admin-service.js';
 import { createAttach } from '../grpc/attach-service.js';
@@ -8,7 +8,7 @@ import { JobService } from '../grpc/job-service.js';
 import type { Services } from '../grpc/server.js';
 import { createSession } from '../grpc/session-service.js';
 import { createUnary } from '../grpc/unary.js';
-import type { Core } from './core.js';
+import { type Core, TURN_OVER } from './core.js';
 import type { Logger } from './log.js';
 
 export interface ServicesOptions {
@@ -16,6 +16,7 @@ export interface ServicesOptions {
   core: Core;
   clock: Clock;
   ids: Ids;
+  random: Random;
   log: Logger;
   replica: string;
   health: HealthService;
@@ -30,7 +31,8 @@ export interface ServicesOptions {
 const ENVELOPE_BYTES = 64 * 1024;
 
 /** Everything that a replica serves, over its core. */
-export function createServices({ config, core, clock, ids, log, replica, health, waitsOver, stopping, onError }: ServicesOptions): Services {
+export function createServices(options: ServicesOptions): Services {
+  const { config, core, clock, ids, random, log, replica, health, waitsOver, stopping, onError } = options;
   const onInternal = (error: Error, method: string) => log.error({ err: error, method }, 'a call failed inside');
   const unary = createUnary({ clock, onInternal });
   const { manager, jobs, queries } = core;
@@ -49,6 +51,8 @@ export function createServices({ config, core, clock, ids, log, replica, health,
     limits,
     clock,
     ids,
+    random,
+    turnOverMs: TURN_OVER * config.CONNECTION_AGE_MS,
     window: config.SESSION_WINDOW,
     stopping,
     replica,

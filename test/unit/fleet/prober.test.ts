@@ -3,7 +3,7 @@ import { MusterError } from '../../../src/domain/errors.js';
 import { type Link, ProbeFailed } from '../../../src/domain/link.js';
 import { Prober, type ProberOptions } from '../../../src/fleet/prober.js';
 import { type Attempt, Running } from '../../../src/jobs/running.js';
-import { FakeClock } from '../../helpers/fake-clock.js';
+import { FakeClock, settled } from '../../helpers/fake-clock.js';
 
 const attempt: Attempt = { pool: 'p', worker: 'w', jobId: 'j', fence: '1', boot: 'b', link: '1', phase: 'doubtful', since: 0, vouchedAt: 0 };
 
@@ -34,4 +34,36 @@ test('a doubt that cannot be told to Redis is no end of the process: the attempt
   await made.resolveDoubt(attempt, { ok: true, output: Buffer.alloc(0) });
   expect(told).toMatchObject([{ reason: 'REDIS_UNKNOWN' }]);
   expect(running.get(attempt)).toMatchObject({ phase: 'doubtful' });
+});
+
+test('a sweep of many asks each at a moment of its own, over half the interval, and not those that were heard meanwhile', async () => {
+  const clock = new FakeClock(1_000_000);
+  const asked: { id: string; at: number }[] = [];
+  const links = Array.from({ length: 100 }, (_, i) => ({
+    ref: { pool: 'p', id: `w${i}`, boot: 'b', link: '1' },
+    contract: 'RUNNER',
+    openCalls: 0,
+    heardAt: 0,
+    probe: () => {
+      asked.push({ id: `w${i}`, at: clock.now() });
+      return Promise.resolve({ workerId: `w${i}`, boot: 'b', busy: false, held: [], tellsIdle: true });
+    },
+  }));
+  const options = {
+    store: { workers: { standing: async (_pool: string, refs: unknown[]) => refs.map(() => 'idle') } },
+    links: { all: () => links, get: (_pool: string, id: string) => links.find(({ ref }) => ref.id === id) },
+    judgement: { sound: async () => true, trusts: () => true },
+    ...{ clock, random: () => 0, concurrency: 4, intervalMs: 10_000, beatMs: 10_000, running: new Running() },
+  };
+  const { made } = prober(options as unknown as Partial<ProberOptions>);
+  const sweep = made.checkAll();
+  await settled();
+  await clock.pass(2_500);
+  expect(asked.length).toBe(51);
+  const last = links.at(-1);
+  if (last) last.heardAt = clock.now();
+  await clock.pass(2_500);
+  expect(await sweep).toBe(100);
+  expect(asked.map(({ id }) => id)).toEqual(links.slice(0, -1).map(({ ref }) => ref.id));
+  for (const [i, { at }] of asked.entries()) expect(at).toBe(1_000_000 + 50 * i);
 });

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { stopServer } from '../../../src/grpc/server.js';
+import { TcpServer } from '../../../src/grpc/tcp-server.js';
 import { until } from '../../helpers/until.js';
 
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
@@ -13,15 +14,10 @@ afterEach(() => {
   for (const socket of sockets.splice(0)) socket.destroy();
 });
 
-function listening(server: Server): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => (error ? reject(error) : resolve(port)));
-  });
-}
-
 test('a server that stops is cut off after its grace, also from a peer that answers nothing and closes nothing', async () => {
-  const server = new Server();
-  const socket = connect({ port: await listening(server), host: '127.0.0.1', allowHalfOpen: true });
+  const server = new TcpServer();
+  const port = await server.listen('127.0.0.1:0', ServerCredentials.createInsecure());
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   sockets.push(socket);
   let got = 0;
   let ended = false;

@@ -110,34 +110,44 @@ describe('unary', () => {
     expect(await failure(ping('w'))).toMatchObject({ code: Status.INTERNAL });
   });
 
-  it('aborts the signal when the client cancels', async () => {
-    const signals: AbortSignal[] = [];
-    const { client, internals } = await pingServer(async (_, { signal }) => {
-      signals.push(signal);
-      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  it('tells a handler when its client cancels, once', async () => {
+    const contexts: CallContext[] = [];
+    let told = 0;
+    const { client, internals } = await pingServer((_, context) => {
+      contexts.push(context);
+      return new Promise((resolve) =>
+        context.onGone(() => {
+          told++;
+          resolve({ healthy: true });
+        }),
+      );
     });
     const call = client.ping({ id: 'w' }, () => undefined);
-    await until(() => signals.length === 1);
-    expect(signals[0]?.aborted).toBe(false);
+    await until(() => contexts.length === 1);
+    expect(contexts[0]?.gone).toBe(false);
     call.cancel();
-    await until(() => signals[0]?.aborted === true);
+    await until(() => contexts[0]?.gone === true);
+    expect(told).toBe(1);
     expect(internals).toEqual([]);
+    // Who asks later hears it at once.
+    contexts[0]?.onGone(() => told++);
+    expect(told).toBe(2);
   });
 
-  it('aborts the signal when the deadline passes', async () => {
-    const signals: AbortSignal[] = [];
-    const { ping } = await pingServer(async (_, { signal }) => {
-      signals.push(signal);
-      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  it('tells a handler when the deadline passes', async () => {
+    const contexts: CallContext[] = [];
+    const { ping } = await pingServer((_, context) => {
+      contexts.push(context);
+      return new Promise((resolve) => context.onGone(() => resolve({ healthy: true })));
     });
     expect(await failure(ping('w', Date.now() + 200))).toMatchObject({ code: Status.DEADLINE_EXCEEDED });
-    await until(() => signals[0]?.aborted === true);
+    await until(() => contexts[0]?.gone === true);
   });
 
-  it('never aborts the signal of a call that was answered', async () => {
-    const signals: AbortSignal[] = [];
-    const { ping } = await pingServer(async (_, { signal }) => {
-      signals.push(signal);
+  it('never calls a client gone that was answered', async () => {
+    const contexts: CallContext[] = [];
+    const { ping } = await pingServer(async (_, context) => {
+      contexts.push(context);
       return { healthy: true };
     });
     await ping('first', Date.now() + 100);
@@ -146,8 +156,8 @@ describe('unary', () => {
       await ping('later');
       return Date.now() > over;
     });
-    expect(signals.length).toBeGreaterThan(1);
-    expect(signals[0]?.aborted).toBe(false);
+    expect(contexts.length).toBeGreaterThan(1);
+    expect(contexts[0]?.gone).toBe(false);
   });
 });
 

@@ -19,12 +19,10 @@ function fixture(states: Record<string, JobState> = {}) {
   return { clock, waiters, reads, errors, states, setAway: (is: boolean) => (away = is) };
 }
 
-const never = new AbortController().signal;
-
 test('an end that this replica made is told to all who wait, without a reading', async () => {
   const { waiters, reads } = fixture();
-  const waits = [waiters.wait('p', 'a', never), waiters.wait('p', 'a', never)];
-  const other = waiters.wait('q', 'a', never);
+  const waits = [waiters.wait('p', 'a'), waiters.wait('p', 'a')];
+  const other = waiters.wait('q', 'a');
   waiters.ended('p', 'a', END);
   for (const { ended } of waits) expect(await ended).toEqual({ kind: 'end', end: END });
   expect(reads).toEqual([]);
@@ -36,14 +34,14 @@ test('an end that this replica made is told to all who wait, without a reading',
 
 test('a hint makes a reading: an ended job ends the wait, a live one does not, one that is gone does', async () => {
   const { waiters, states } = fixture({ a: 'running' });
-  const wait = waiters.wait('p', 'a', never);
+  const wait = waiters.wait('p', 'a');
   waiters.look('p', 'a');
   await settled();
   expect(waiters.size).toBe(1);
   states['a'] = 'failed';
   waiters.look('p', 'a');
   expect(await wait.ended).toEqual({ kind: 'record', record: { state: 'failed' } });
-  const gone = waiters.wait('p', 'b', never);
+  const gone = waiters.wait('p', 'b');
   waiters.look('p', 'b');
   expect(await gone.ended).toEqual({ kind: 'gone' });
 });
@@ -57,7 +55,7 @@ test('a hint for a job that nobody waits for is not read', async () => {
 
 test('a lost hint costs WAIT_REREAD_MS: not a reading at t−1, one at t', async () => {
   const { clock, waiters, reads } = fixture({ a: 'running' });
-  const wait = waiters.wait('p', 'a', never);
+  const wait = waiters.wait('p', 'a');
   await clock.pass(4_999);
   waiters.lookAtStale();
   await settled();
@@ -71,7 +69,7 @@ test('a lost hint costs WAIT_REREAD_MS: not a reading at t−1, one at t', async
 
 test('a reading that fails is reported, and the wait goes on', async () => {
   const { clock, waiters, errors, states, setAway } = fixture({ a: 'succeeded' });
-  const wait = waiters.wait('p', 'a', never);
+  const wait = waiters.wait('p', 'a');
   setAway(true);
   waiters.look('p', 'a');
   await settled();
@@ -82,20 +80,20 @@ test('a reading that fails is reported, and the wait goes on', async () => {
   expect(await wait.ended).toEqual({ kind: 'record', record: { state: states['a'] } });
 });
 
-test('the wait is over when its signal says so', async () => {
+test('the wait is over when whoever waits says so', async () => {
   const { waiters } = fixture();
-  const over = new AbortController();
-  const wait = waiters.wait('p', 'a', over.signal);
-  over.abort();
+  const wait = waiters.wait('p', 'a');
+  wait.end();
   expect(await wait.ended).toBeUndefined();
   expect(waiters.size).toBe(0);
-  expect(await waiters.wait('p', 'a', over.signal).ended).toBeUndefined();
+  wait.end();
+  expect(waiters.size).toBe(0);
 });
 
 test('waits are bounded', () => {
   const { waiters } = fixture();
-  const waits = ['a', 'b', 'c'].map((id) => waiters.wait('p', id, never));
-  expect(() => waiters.wait('p', 'd', never)).toThrow(expect.objectContaining({ code: 'resource_exhausted', reason: 'TOO_MANY_WAITERS' }));
+  const waits = ['a', 'b', 'c'].map((id) => waiters.wait('p', id));
+  expect(() => waiters.wait('p', 'd')).toThrow(expect.objectContaining({ code: 'resource_exhausted', reason: 'TOO_MANY_WAITERS' }));
   waits[0]?.end();
-  expect(() => waiters.wait('p', 'd', never)).not.toThrow();
+  expect(() => waiters.wait('p', 'd')).not.toThrow();
 });

@@ -1,0 +1,72 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { credentials, ServerCredentials } from '@grpc/grpc-js';
+import { afterEach, expect, test } from 'vitest';
+import { HealthClient, HealthService as HealthDefinition } from '../../../src/grpc/generated/grpc/health/v1/health.js';
+import { HealthService, HealthState } from '../../../src/grpc/health-service.js';
+import { TcpServer } from '../../../src/grpc/tcp-server.js';
+import { createCa } from '../../helpers/certs.js';
+
+const ends: (() => void)[] = [];
+afterEach(() => {
+  for (const end of ends.splice(0)) end();
+});
+
+async function serve(address: string, security = ServerCredentials.createInsecure()) {
+  const server = new TcpServer();
+  const state = new HealthState();
+  state.set('', true);
+  server.addService(HealthDefinition, new HealthService(state, { maxWatchers: 10 }).handlers);
+  ends.push(() => server.forceShutdown());
+  return { server, port: await server.listen(address, security) };
+}
+
+function check(target: string, security = credentials.createInsecure()): Promise<number> {
+  const client = new HealthClient(target, security);
+  ends.push(() => client.close());
+  return new Promise((resolve, reject) => client.check({ service: '' }, (error, answer) => (error ? reject(error) : resolve(answer.status))));
+}
+
+/** The kernel's timer of the socket at that local and remote port: 2 is keepalive, while nothing is under way. */
+function timerOf(local: number, remote: number): string | undefined {
+  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0');
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n');
+  const line = lines.find((text) => new RegExp(`^\\s*\\d+: [0-9A-F]{8}:${hex(local)} [0-9A-F]{8}:${hex(remote)} `).test(text));
+  return line?.trim().split(/\s+/)[5]?.slice(0, 2);
+}
+
+test('calls go through it, over IPv4 and IPv6, and over TLS', async () => {
+  for (const address of ['127.0.0.1', '[::1]']) {
+    const { port } = await serve(`${address}:0`);
+    expect(await check(`${address}:${port}`)).toBe(1);
+  }
+  const ca = await createCa();
+  const { cert, key } = await ca.issue(['127.0.0.1']);
+  const security = ServerCredentials.createSsl(null, [{ cert_chain: Buffer.from(cert), private_key: Buffer.from(key) }]);
+  const { port } = await serve('127.0.0.1:0', security);
+  expect(await check(`127.0.0.1:${port}`, credentials.createSsl(Buffer.from(ca.cert)))).toBe(1);
+});
+
+test('after its shutdown nobody gets in, and an address that is taken is refused', async () => {
+  const { server, port } = await serve('127.0.0.1:0');
+  await expect(serve(`127.0.0.1:${port}`)).rejects.toMatchObject({ code: 'EADDRINUSE' });
+  await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  const [error] = await once(connect({ port, host: '127.0.0.1' }), 'error');
+  expect(error).toMatchObject({ code: 'ECONNREFUSED' });
+});
+
+test.runIf(process.platform === 'linux')('its connections are kept alive by TCP', async () => {
+  const { port } = await serve('127.0.0.1:0');
+  const socket = connect({ port, host: '127.0.0.1' });
+  ends.push(() => socket.destroy());
+  // Its SETTINGS: the server has the connection by then.
+  await once(socket, 'data');
+  await expect.poll(() => timerOf(port, socket.localPort ?? 0)).toBe('02');
+});
+
+test('no server of ours pings: grpc-js takes a connection that is asked to go for dead, and cuts off what is under way on it', () => {
+  for (const file of ['server.ts', 'tcp-server.ts']) {
+    expect(readFileSync(new URL(`../../../src/grpc/${file}`, import.meta.url), 'utf8')).not.toMatch(/'grpc\.keepalive/);
+  }
+});
