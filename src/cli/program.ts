@@ -10,6 +10,7 @@ import { addPools } from './commands/pools.js';
 import { addRun } from './commands/run.js';
 import { addServe } from './commands/serve.js';
 import { addSidecar } from './commands/sidecar.js';
+import { addToken } from './commands/token.js';
 import { addWorkers } from './commands/workers.js';
 import { example } from './common.js';
 import { Ended, Exit } from './exit.js';
@@ -33,7 +34,7 @@ export function buildProgram(io: Io): Command {
       getOutHasColors: () => io.colours,
       getErrHasColors: () => io.colours,
     });
-  for (const add of [addServe, addDemo, addSidecar, addConform, addRun, addGet, addWorkers, addJobs, addPools, addInspect, addConfig])
+  for (const add of [addServe, addDemo, addSidecar, addConform, addRun, addGet, addWorkers, addJobs, addPools, addInspect, addToken, addConfig])
     add(program, io);
   example(program, 'muster demo', 'muster serve --insecure', 'muster run --kind echo --data hello').addHelpText('after', CODES);
   return program;

@@ -6,6 +6,7 @@ import { parseDuration } from '../../../src/cli/parse.js';
 import { buildProgram } from '../../../src/cli/program.js';
 import { age, printable, table } from '../../../src/cli/table.js';
 import { fields } from '../../../src/config.js';
+import { hashOf, parseTokens } from '../../../src/domain/tokens.js';
 import { VERSION } from '../../../src/lifecycle/version.js';
 import { muster } from './harness.js';
 
@@ -31,7 +32,7 @@ test('every command of the design is there', () => {
   const names = 'serve demo sidecar conform run submit wait get drain undrain evict cancel retry purge pause resume audit doctor config'
     .split(' ')
     .map((name) => [name]);
-  expect(all.toSorted()).toEqual([...names, ['worker', 'register']].toSorted());
+  expect(all.toSorted()).toEqual([...names, ['worker', 'register'], ['token', 'create']].toSorted());
 });
 
 test.each(all)('the help of %s %s shows an example of itself', async (...path) => {
@@ -54,6 +55,12 @@ test.each([
   [['run', '--knid', 'x'], 'Did you mean --kind?'],
   [[], 'Usage: muster'],
   [['worker'], 'Usage: muster worker'],
+  [['token', 'create', '--name', 'ci'], '--role'],
+  [['token', 'create', '--role', 'wroker', '--name', 'ci'], 'did you mean worker?'],
+  [['token', 'create', '--role', 'worker', '--name', 'c:i'], 'must be a name'],
+  [['token', 'create', '--role', 'worker', '--name', 'c i'], 'names hold no spaces'],
+  [['token', 'create', '--role', 'worker', '--name', 'ci', '--pools', 'A'], 'a pool is'],
+  [['token', 'create', '--role', 'admin', '--name', 'ops', '--pools', 'a'], 'an admin is one of all pools'],
   [['wait'], 'missing required argument'],
   [['worker', 'register', '--id', 'a'], '--address'],
   [['wait', 'j', '--timeout', '30'], 'write 500ms, 30s'],
@@ -113,4 +120,16 @@ test('tables are plain columns, coloured only where colours may be', () => {
   expect(table(['ID'], [['failed']], true)).toContain('\u001b[31mfailed\u001b[39m');
   expect(printable('a\u001b[31mb\nc\u202ed')).toBe('a [31mb c d');
   expect([age(new Date(0), 500), age(new Date(0), 99_900), age(new Date(0), 100_000), age(undefined, 5)]).toEqual(['500ms', '99.9s', '2m', '']);
+});
+
+test('token create prints the secret and the line under which replicas know it, and no more of it in the story', async () => {
+  const ran = await muster(['token', 'create', '--role', 'worker', '--name', 'ci', '--pools', 'a, b']);
+  const [secret = '', line = '', ...rest] = ran.text.split('\n');
+  expect([ran.code, rest]).toEqual([0, ['']]);
+  expect(secret).toMatch(/^mst_[A-Za-z0-9_-]{43}$/);
+  expect(parseTokens(line).get(hashOf(secret))).toEqual({ name: 'ci', role: 'worker', pools: new Set(['a', 'b']) });
+  expect(ran.story).toContain('MUSTER_TOKENS_FILE');
+  expect(ran.story).not.toContain(secret);
+  const json = (await muster(['token', 'create', '--role', 'admin', '--name', 'ops', '-o', 'json'])).json() as { secret: string; line: string };
+  expect([...parseTokens(json.line).keys()]).toEqual([hashOf(json.secret)]);
 });

@@ -1,0 +1,47 @@
+import { MusterError } from './errors.js';
+
+export const ROLES = ['worker', 'client', 'admin'] as const;
+/** `worker` runs jobs, `client` submits them, `admin` may do everything. */
+export type Role = (typeof ROLES)[number];
+
+/** Who calls, as its credentials say. */
+export interface Identity {
+  /** A token's name, or a SAN of the client's certificate; at most MAX_NAME_BYTES of printable ASCII, so that records and events can hold it. */
+  name: string;
+  role: Role;
+  /** The only pools that it may name; undefined: all. */
+  pools: ReadonlySet<string> | undefined;
+}
+
+/** One value over 64 bytes would make Redis store a worker's whole hash threefold. */
+export const MAX_NAME_BYTES = 64;
+
+/** In the place of a name where a replica asks nobody for credentials. */
+export const ANONYMOUS = 'anonymous';
+
+/**
+ * Whose word a call about a worker is, as the scripts compare it with the worker's owner (`by` in `lua/lib/workers.lua`): an identity's name, or
+ * one of these.
+ */
+export const ANYBODY = '*';
+/** Of somebody without credentials, at a replica that asks for them elsewhere. */
+export const NOBODY = '';
+
+/** `secured`: this replica asks for credentials, so that to have none means something. */
+export function speakerOf(identity: Identity | undefined, secured: boolean): string {
+  if (identity === undefined) return secured ? NOBODY : ANYBODY;
+  return identity.role === 'admin' ? ANYBODY : identity.name;
+}
+
+/** Answers with the pool. Throws permission_denied POOL_REFUSED when it is none of the identity's. */
+export function allowPool(identity: Identity | undefined, pool: string, field: string): string {
+  if (identity?.pools === undefined || identity.pools.has(pool)) return pool;
+  const message = `${field}: ${identity.name} may not use the pool ${pool}, only ${[...identity.pools].join(', ')}`;
+  throw new MusterError('permission_denied', 'POOL_REFUSED', message, { field });
+}
+
+/** Do both say the same of whoever brings them? */
+export function sameIdentity(a: Identity | undefined, b: Identity | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.name === b.name && a.role === b.role && [...(a.pools ?? ['*'])].sort().join() === [...(b.pools ?? ['*'])].sort().join();
+}
