@@ -77,6 +77,8 @@ export interface WorkerRecord extends WorkerRef {
   labels: Record<string, string>;
   kinds: string[];
   held: HeldLease[];
+  /** The identity whose worker it is; '' when it is nobody's. */
+  owner: string;
 }
 
 export interface HeldLease {

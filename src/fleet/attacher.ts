@@ -9,6 +9,7 @@ import type { Running } from '../jobs/running.js';
 import type { LeaseName } from '../store/scripts/workers.js';
 import type { Store } from '../store/store.js';
 import type { FleetLinks } from './links.js';
+import { notYours } from './ownership.js';
 
 export interface AttacherOptions {
   store: Store;
@@ -51,10 +52,10 @@ export class Attacher {
 
   /**
    * Puts the worker on the roll with this replica as its home. `open` makes the link under its epoch, and is told what it must stop, before
-   * any assignment goes out. `wanted`, called when its turn has come, throws what it rejects with if it is not to attach any more. Rejects with
-   * MusterError (see WorkerService.Attach).
+   * any assignment goes out. `wanted`, called when its turn has come, throws what it rejects with if it is not to attach any more. `by`: whose
+   * word it is (see `speakerOf`), and whose the worker is from now on. Rejects with MusterError (see WorkerService.Attach).
    */
-  async attach(info: AttachedInfo, held: readonly HeldByWorker[], open: OpenLink, wanted: () => void): Promise<Link> {
+  async attach(info: AttachedInfo, held: readonly HeldByWorker[], open: OpenLink, wanted: () => void, by: string): Promise<Link> {
     const { links, maxLinks } = this.#options;
     if (links.size + this.#turns.size >= maxLinks && !links.get(info.pool, info.id)) {
       throw new MusterError(
@@ -68,17 +69,17 @@ export class Attacher {
     }
     return this.#turns.run(async () => {
       wanted();
-      return await this.#attach(info, held, open);
+      return await this.#attach(info, held, open, by);
     });
   }
 
-  async #attach(info: AttachedInfo, held: readonly HeldByWorker[], open: OpenLink): Promise<Link> {
+  async #attach(info: AttachedInfo, held: readonly HeldByWorker[], open: OpenLink, by: string): Promise<Link> {
     const { store, matching, links } = this.#options;
     const { pool, id, boot } = info;
     await store.enter(pool);
     const opened: Link[] = [];
     const attached = await matching.call(pool, async () => {
-      const matched = await store.workers.attach(info, held);
+      const matched = await store.workers.attach(info, held, by);
       if (matched.reply.kind === 'ok') {
         const { link: epoch, kept, abandon } = matched.reply;
         const link = open({ pool, id, boot, link: epoch }, abandon);
@@ -174,6 +175,8 @@ const DETACH_TRIES = 10;
 
 function refusal({ pool, id }: AttachedInfo, attached: { kind: string; family?: string; home?: string }): MusterError {
   switch (attached.kind) {
+    case 'foreign':
+      return notYours(id, 'hello.worker.id');
     case 'superseded':
       return new MusterError(
         'failed_precondition',

@@ -59,12 +59,12 @@ export class FleetQueries {
     return set;
   }
 
-  /** The one thing that is written here: a note for people, which no transition depends on. `check` is asked about what is new. */
-  async putDescriptors(pool: string, set: Buffer, check: (set: Buffer) => void): Promise<void> {
+  /** The one thing that is written here: a note for people, which no transition depends on. `check` is asked about what is new; `who`: the operator. */
+  async putDescriptors(pool: string, set: Buffer, check: (set: Buffer) => void, who = ''): Promise<void> {
     // All sidecars of a pool put the same, often at once; to check 1 MiB takes a third of a second.
     if ((await this.#store.readDescriptors(pool))?.equals(set)) return;
     check(set);
-    await this.#store.writeDescriptors(pool, set);
+    await this.#store.writeDescriptors(pool, set, who);
   }
 
   /** Events after an id; with '$' only where the stream ends now. */

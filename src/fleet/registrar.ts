@@ -7,6 +7,7 @@ import type { Matching } from '../jobs/matching.js';
 import type { Store } from '../store/store.js';
 import type { FleetLinks } from './links.js';
 import { targetOf } from './links.js';
+import { isForeign, notYours } from './ownership.js';
 
 export interface RegistrarOptions {
   store: Store;
@@ -38,7 +39,8 @@ export class Registrar {
     this.#options = options;
   }
 
-  async register(info: WorkerInfo, peerIp: string | undefined): Promise<Registration> {
+  /** `by`: whose word it is (see `speakerOf`), and whose the worker is from now on. */
+  async register(info: WorkerInfo, peerIp: string | undefined, by: string): Promise<Registration> {
     const { store, policy, links, maxLinks, pingTimeoutMs } = this.#options;
     policy.check(info.address, peerIp);
     if (links.size >= maxLinks && !links.get(info.pool, info.id)) {
@@ -58,15 +60,16 @@ export class Registrar {
         retryAfterMs: 500,
       });
     try {
-      return await this.#registerLocked(info, lock.signal);
+      return await this.#registerLocked(info, lock.signal, by);
     } finally {
       await lock.release();
     }
   }
 
-  async #registerLocked(info: WorkerInfo, lost: AbortSignal): Promise<Registration> {
+  async #registerLocked(info: WorkerInfo, lost: AbortSignal, by: string): Promise<Registration> {
     const { store, matching, links } = this.#options;
     const [before] = await store.readWorkers(info.pool, [info.id]);
+    if (before && isForeign(before, by)) throw notYours(info.id, 'id');
     if (before) await this.#refuseWhileOldLifeAnswers(before, info);
     const answer = await this.#reach(info);
     if (lost.aborted)
@@ -75,7 +78,7 @@ export class Registrar {
     const known = before !== undefined && before.state !== 'dead';
     // The script's assignments are for a link that is opened with its epoch: they wait for it.
     const registered = await matching.call(info.pool, async () => {
-      const matched = await store.workers.register(info, known);
+      const matched = await store.workers.register(info, known, by);
       if (matched.reply.kind === 'ok') {
         links.open({
           ref: { pool: info.pool, id: info.id, boot: info.boot, link: matched.reply.link },
@@ -92,6 +95,15 @@ export class Registrar {
         throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: a newer life of worker ${info.id} is registered: start with a new boot`, {
           field: 'boot',
         });
+      case 'foreign':
+        throw notYours(info.id, 'id');
+      case 'taken':
+        throw new MusterError(
+          'already_exists',
+          'ADDRESS_TAKEN',
+          `ip, port: a worker of another identity stands at ${formatAddress(info.address)}: register another address, or again once that one is missed`,
+          { field: 'ip', retryAfterMs: 5000 },
+        );
       case 'family':
         throw new MusterError(
           'failed_precondition',

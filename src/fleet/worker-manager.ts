@@ -1,5 +1,6 @@
 import { MusterError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
+import { ANYBODY } from '../domain/identity.js';
 import type { Outcome, Verdict } from '../domain/job.js';
 import type { Link } from '../domain/link.js';
 import type { AttachedInfo, WorkerInfo, WorkerRef, WorkerState } from '../domain/worker.js';
@@ -10,6 +11,7 @@ import type { Store } from '../store/store.js';
 import type { Adopter, Checked } from './adopter.js';
 import type { Attacher, HeldByWorker } from './attacher.js';
 import type { FleetLinks } from './links.js';
+import { isForeign, notYours } from './ownership.js';
 import type { CheckTarget } from './ports.js';
 import type { Prober } from './prober.js';
 import { draining, type Registrar, type Registration } from './registrar.js';
@@ -37,6 +39,8 @@ export interface Report {
   boot: string;
   results: ReportedResult[];
   held: { jobId: string; fence: string; done: boolean; progress: Buffer }[] | undefined;
+  /** Whose word it is; default: nobody asks. */
+  by?: string;
 }
 
 export interface Reported {
@@ -48,7 +52,10 @@ export interface Reported {
 /** The states that somebody may put a worker into; `busy` follows from what it holds. */
 export type SettableState = Exclude<WorkerState, 'busy'>;
 
-/** The roll of the fleet, as this replica keeps it: who is on it, over which links, and how they are. */
+/**
+ * The roll of the fleet, as this replica keeps it: who is on it, over which links, and how they are. `by`: whose word a call is (see `speakerOf`);
+ * of another identity's worker it is refused with `permission_denied` NOT_YOURS.
+ */
 export class WorkerManager {
   readonly #options: WorkerManagerOptions;
   #draining = false;
@@ -75,23 +82,23 @@ export class WorkerManager {
    * Puts a dialed worker on the roll and opens the persistent link to it. `peerIp`: the address that the call came from.
    * Resolves when it can be given jobs. Rejects with MusterError (see WorkerService.Register).
    */
-  registerWorker(info: WorkerInfo, peerIp: string | undefined): Promise<Registration> {
+  registerWorker(info: WorkerInfo, peerIp: string | undefined, by = ANYBODY): Promise<Registration> {
     if (this.#draining) return Promise.reject(draining());
-    return this.#options.registrar.register(info, peerIp);
+    return this.#options.registrar.register(info, peerIp, by);
   }
 
   /**
    * `draining`: no more jobs. `free`: jobs again. `suspect`: none until it is heard again. `dead`: what it holds goes to others.
-   * Answers with the state after. Rejects with `not_found`.
+   * `who`: the operator. Answers with the state after. Rejects with `not_found`.
    */
-  async setWorkerState(pool: string, id: string, state: SettableState, reason: string): Promise<WorkerState> {
+  async setWorkerState(pool: string, id: string, state: SettableState, reason: string, who = ''): Promise<WorkerState> {
     const { store, matching, links } = this.#options;
     const [record] = await store.readWorkers(pool, [id]);
     if (!record) throw noWorker(pool, id);
     switch (state) {
       case 'draining':
       case 'free': {
-        const after = await matching.call(pool, () => store.workers.drain(pool, id, state === 'draining'));
+        const after = await matching.call(pool, () => store.workers.drain(pool, id, state === 'draining', who));
         if (after === undefined) throw noWorker(pool, id);
         return after;
       }
@@ -100,7 +107,7 @@ export class WorkerManager {
         break;
       }
       case 'dead': {
-        const buried = await matching.call(pool, () => store.workers.bury({ pool, id, boot: '', link: '' }, 0, reason));
+        const buried = await matching.call(pool, () => store.workers.bury({ pool, id, boot: '', link: '' }, 0, reason, who));
         if (buried === 'unknown') throw noWorker(pool, id);
         links.drop(record);
         break;
@@ -127,12 +134,14 @@ export class WorkerManager {
     held: readonly HeldByWorker[],
     open: (ref: WorkerRef, abandon: LeaseName[]) => Link,
     there: () => boolean,
+    by = ANYBODY,
   ): Promise<Link> {
     if (this.#draining) return Promise.reject(draining());
-    return this.#options.attacher.attach(info, held, open, () => {
+    const wanted = () => {
       if (this.#draining) throw draining();
       if (!there()) throw unavailable('STREAM_ENDED', 'the stream ended before its worker was on the roll: attach again');
-    });
+    };
+    return this.#options.attacher.attach(info, held, open, wanted, by);
   }
 
   /** An attached worker takes so many jobs at once from now on. */
@@ -168,17 +177,19 @@ export class WorkerManager {
   }
 
   /** A worker tells that it lives. */
-  async ping(pool: string, id: string, boot: string): Promise<{ healthy: boolean; reason: string }> {
-    const { known } = await this.#options.store.workers.workerBeat(pool, id, boot, []);
+  async ping(pool: string, id: string, boot: string, by = ANYBODY): Promise<{ healthy: boolean; reason: string }> {
+    const { known } = await this.#options.store.workers.workerBeat(pool, id, boot, [], by);
+    if (known === 'foreign') throw notYours(id, 'id');
     const reasons = { ok: '', unknown: 'not on the roll: register', dead: 'declared dead: register again', superseded: 'a newer boot is registered' };
     return { healthy: known === 'ok', reason: reasons[known] };
   }
 
   /** Answers with how many jobs it still holds. */
-  async deregister(pool: string, id: string, boot: string, timeoutMs: number | undefined): Promise<number> {
+  async deregister(pool: string, id: string, boot: string, timeoutMs: number | undefined, by = ANYBODY): Promise<number> {
     const { store, matching, links } = this.#options;
     const [record] = await store.readWorkers(pool, [id]);
-    const { status, held } = await matching.call(pool, () => store.workers.deregister(pool, id, boot, timeoutMs));
+    const { status, held } = await matching.call(pool, () => store.workers.deregister(pool, id, boot, timeoutMs, by));
+    if (status === 'foreign') throw notYours(id, 'id');
     if (status === 'superseded')
       throw new MusterError('failed_precondition', 'SUPERSEDED', `boot: another life of worker ${id} is registered`, { field: 'boot' });
     if (status === 'unknown') throw noWorker(pool, id);
@@ -187,8 +198,10 @@ export class WorkerManager {
   }
 
   /** Results and signs of life of a worker that reports by unary calls, at whichever replica. Rejects with `unavailable`: say it again. */
-  async report({ pool, worker, boot, results, held }: Report): Promise<Reported> {
+  async report({ pool, worker, boot, results, held, by = ANYBODY }: Report): Promise<Reported> {
     const { store, finisher, links } = this.#options;
+    // Asked apart, so that `finish` need not: a worker that gets another owner meanwhile gets another boot too, and results name theirs.
+    if (by !== ANYBODY && isForeign(await store.readOwner(pool, worker), by)) throw notYours(worker, 'worker_id');
     const link = links.get(pool, worker);
     // Only its home may be given its next job in the same reply.
     const epoch = link?.ref.boot === boot ? link.ref.link : '';
@@ -197,7 +210,8 @@ export class WorkerManager {
     );
     const verdicts = finished.map(({ verdict }) => verdict);
     if (held === undefined) return { verdicts, revoked: [] };
-    const { revoked } = await store.workers.workerBeat(pool, worker, boot, held);
+    const { known, revoked } = await store.workers.workerBeat(pool, worker, boot, held, by);
+    if (known === 'foreign') throw notYours(worker, 'worker_id');
     return { verdicts, revoked: held.filter((_, i) => revoked[i]).map(({ jobId, fence }) => ({ jobId, fence })) };
   }
 }

@@ -57,7 +57,14 @@ function toRecord(
     labels: labels ? (JSON.parse(labels) as Record<string, string>) : {},
     kinds: kinds ? (JSON.parse(kinds) as string[]) : [],
     held: toHeld(held),
+    owner: hash['owner'] ?? '',
   };
+}
+
+/** Whose worker it is, and whether it lives; both '' when there is none, the owner '' when it is nobody's. */
+export async function readOwner(redis: Redis, pool: string, id: string): Promise<{ owner: string; state: WorkerState | '' }> {
+  const [owner, state] = await redis.hmget(keys.worker(pool, id), 'owner', 'state');
+  return { owner: owner ?? '', state: (state ?? '') as WorkerState | '' };
 }
 
 export function toHeld(held: Record<string, string>): HeldLease[] {

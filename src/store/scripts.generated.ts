@@ -55,6 +55,9 @@ end
 local function event(kind, subject, ...)
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind, 'subject', subject, 'at', NOW, 'by', HOME, ...)
 end
+local function act(who, name, subject, ...)
+  if who ~= '' then event('admin.' .. name, subject, 'identity', who, ...) end
+end
 local function tell(home, message)
   if home and home ~= '' then call('PUBLISH', P .. 'home:' .. home, message) end
 end`;
@@ -362,6 +365,18 @@ end
 local function may_exceed(w)
   if call('HLEN', held_key(w.id)) > w.slots then call('HSET', worker_key(w.id), 'lowered', int(newest_held(w))) end
 end
+local function foreign(w, by)
+  if by == '*' or not w.state or w.state == 'dead' then return false end
+  local owner = call('HGET', worker_key(w.id), 'owner')
+  return owner and owner ~= by
+end
+local function own(w, by)
+  if by ~= '*' and by ~= '' then
+    call('HSET', worker_key(w.id), 'owner', by)
+  elseif w.state == 'dead' then
+    call('HDEL', worker_key(w.id), 'owner')
+  end
+end
 local function active(w) return w.state == 'free' or w.state == 'busy' end
 local function unlist(w)
   if not w.listed then return end
@@ -477,14 +492,15 @@ local more = match()
 return done({ 'ok', w.link, leases }, more)`].join('\n'),
   },
   attach: {
-    args: ['id', 'boot', 'region', 'slots', 'labels', 'kinds', 'version'],
+    args: ['id', 'boot', 'region', 'slots', 'labels', 'kinds', 'version', 'by'],
     each: ['job', 'fence', 'finished'],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local id, boot, region, slots, labels, kinds, version = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local function items() local i, n = 7, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
+    source: [base, workers, jobs, bury, match, String.raw`local id, boot, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local function items() local i, n = 8, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
 local w = worker_get(id)
 local key = worker_key(id)
+if foreign(w, by) then return done({ 'foreign', '0', '', {}, {} }, 0) end
 local settled = call('HGET', META, 'family')
 if settled and settled ~= 'RUNNER' then
   local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
@@ -500,6 +516,7 @@ if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
 if w.address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
 w.link = int(tonumber(w.link or 0) + 1)
 w.boot, w.home, w.slots, w.contract, w.address, w.blocked = boot, HOME, tonumber(slots), 'ATTACHED', false, false
+own(w, by)
 call('HSET', META, 'family', 'RUNNER')
 call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
 call('HDEL', key, 'reason', 'suspected', 'address', 'misses', 'blocked')
@@ -833,11 +850,11 @@ local more = match()
 return done(reply, more)`].join('\n'),
   },
   bury: {
-    args: ['worker', 'boot', 'link', 'evidence', 'reason'],
+    args: ['worker', 'boot', 'link', 'evidence', 'reason', 'who'],
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, evidence, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, evidence, reason, who = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local w = worker_get(worker)
 if not w.state then return done('unknown', 0) end
 if w.state == 'dead' then return done('buried', 0) end
@@ -847,6 +864,7 @@ if boot ~= '' then
   if NOW < tonumber(call('HGET', META, 'grace') or 0) then return done('stale', 0) end
 end
 bury_worker(w, reason)
+act(who, 'EvictWorker', worker, 'reason', reason)
 local more = match()
 return done('buried', more)`].join('\n'),
   },
@@ -873,13 +891,14 @@ flush()
 return reply`].join('\n'),
   },
   deregister: {
-    args: ['worker', 'boot', 'timeout'],
+    args: ['worker', 'boot', 'timeout', 'by'],
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, timeout = ARGV[3], ARGV[4], ARGV[5]
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, timeout, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done({ 'unknown', 0 }, 0) end
+if foreign(w, by) then return done({ 'foreign', 0 }, 0) end
 if boot ~= '' and w.boot ~= boot then return done({ 'superseded', 0 }, 0) end
 local held = call('HLEN', held_key(worker))
 if held == 0 then
@@ -892,6 +911,16 @@ else
 end
 local more = match()
 return done({ 'ok', held }, more)`].join('\n'),
+  },
+  describe: {
+    args: ['set', 'who'],
+    each: [],
+    denyOom: true,
+    readOnly: false,
+    source: [base, String.raw`local set, who = ARGV[3], ARGV[4]
+call('SET', P .. 'descriptors', set)
+act(who, 'PutPoolDescriptors', '')
+return '1'`].join('\n'),
   },
   detach: {
     args: ['worker', 'boot', 'link', 'reason'],
@@ -911,11 +940,11 @@ local more = match()
 return done('ok', more)`].join('\n'),
   },
   drain: {
-    args: ['worker', 'on'],
+    args: ['worker', 'on', 'who'],
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local worker, on = ARGV[3], ARGV[4]
+    source: [base, workers, jobs, match, String.raw`local worker, on, who = ARGV[3], ARGV[4], ARGV[5]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done(w.state or '', 0) end
 local was = w.drained
@@ -928,7 +957,10 @@ elseif not w.drained and w.state == 'draining' and not w.leaving then
   call('HDEL', worker_key(worker), 'reason')
   settle(w)
 end
-if was ~= w.drained then event(w.drained and 'worker.drained' or 'worker.undrained', worker) end
+if was ~= w.drained then
+  event(w.drained and 'worker.drained' or 'worker.undrained', worker)
+  act(who, w.drained and 'DrainWorker' or 'UndrainWorker', worker)
+end
 local more = match()
 return done(w.state, more)`].join('\n'),
   },
@@ -1074,14 +1106,17 @@ end
 return done({ page_[1], found }, 0)`].join('\n'),
   },
   pause: {
-    args: ['on'],
+    args: ['on', 'who'],
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local on = ARGV[3]
+    source: [base, workers, jobs, match, String.raw`local on, who = ARGV[3], ARGV[4]
 local was = call('HGET', META, 'paused') == '1'
 if on == '1' then call('HSET', META, 'paused', '1') else call('HDEL', META, 'paused') end
-if was ~= (on == '1') then event(on == '1' and 'pool.paused' or 'pool.resumed', '') end
+if was ~= (on == '1') then
+  event(on == '1' and 'pool.paused' or 'pool.resumed', '')
+  act(who, on == '1' and 'PausePool' or 'ResumePool', '')
+end
 local more = match()
 return done(was ~= (on == '1') and '1' or '0', more)`].join('\n'),
   },
@@ -1120,11 +1155,11 @@ local more = match()
 return done({ 'ok', w.state }, more)`].join('\n'),
   },
   purge: {
-    args: ['scope', 'limit'],
+    args: ['scope', 'limit', 'who'],
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local scope, limit = ARGV[3], ARGV[4]
+    source: [base, workers, jobs, match, String.raw`local scope, limit, who = ARGV[3], ARGV[4], ARGV[5]
 local n = 0
 limit = tonumber(limit)
 if scope == 'queued' then
@@ -1153,18 +1188,22 @@ else
     if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
   end
 end
-if n > 0 then event('pool.purged', scope, 'count', n) end
+if n > 0 then
+  event('pool.purged', scope, 'count', n)
+  act(who, 'PurgePool', scope, 'count', n)
+end
 flush()
 return n`].join('\n'),
   },
   register: {
-    args: ['id', 'boot', 'derived', 'address', 'contract', 'region', 'slots', 'labels', 'kinds', 'version'],
+    args: ['id', 'boot', 'derived', 'address', 'contract', 'region', 'slots', 'labels', 'kinds', 'version', 'by'],
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+    source: [base, workers, jobs, bury, match, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local w = worker_get(id)
 local key = worker_key(id)
+if foreign(w, by) then return done({ 'foreign', '0', '', 0 }, 0) end
 local family = contract == 'ATTACHED' and 'RUNNER' or contract
 local settled = call('HGET', META, 'family')
 if settled and settled ~= family then
@@ -1174,11 +1213,13 @@ end
 if w.state and w.boot ~= boot and derived ~= '1' and call('HGET', key, 'previous') == boot then
   return done({ 'superseded', w.link, w.state, 0 }, 0)
 end
+local at = call('HGET', ADDRESSES, address)
+local other = at and at ~= id and worker_get(at)
+if other and other.state ~= 'suspect' and foreign(other, by) then return done({ 'taken', '0', '', 0 }, 0) end
 local known = w.state and w.state ~= 'dead'
 local freed = 0
 if known and w.boot ~= boot then freed = revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
-local at = call('HGET', ADDRESSES, address)
-if at and at ~= id then bury_worker(worker_get(at), 'superseded') end
+if other then bury_worker(other, 'superseded') end
 if w.address and w.address ~= address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
 call('HSET', ADDRESSES, address, id)
 local link = tonumber(w.link or 0)
@@ -1188,6 +1229,7 @@ w.slots = tonumber(slots)
 may_exceed(w)
 w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract, address
 w.blocked, w.leaving = false, false
+own(w, by)
 call('HSET', META, 'family', family)
 call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
 call('HDEL', key, 'leaving', 'reason', 'suspected', 'misses', 'blocked')
@@ -1250,12 +1292,13 @@ local more = match()
 return done('ok', more)`].join('\n'),
   },
   retry: {
-    args: [],
+    args: ['who'],
     each: ['job', 'buried'],
     denyOom: true,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local function items() local i, n = 1, #ARGV return function() i = i + 2 if i <= n then return unpack(ARGV, i, i + 1) end end end
-local reply = {}
+    source: [base, workers, jobs, match, String.raw`local who = ARGV[3]
+local function items() local i, n = 2, #ARGV return function() i = i + 2 if i <= n then return unpack(ARGV, i, i + 1) end end end
+local reply, retried = {}, 0
 for job, buried in items() do
   local j = job_get(job)
   local score = call('ZSCORE', P .. 'buried', job)
@@ -1276,8 +1319,10 @@ for job, buried in items() do
     enqueue(j, false)
     event('job.retried', job)
     reply[#reply + 1] = 'retried'
+    retried = retried + 1
   end
 end
+if retried > 0 then act(who, 'RetryBuried', '', 'count', retried) end
 local more = match()
 return done(reply, more)`].join('\n'),
   },
@@ -1593,15 +1638,23 @@ end
 return reply`].join('\n'),
   },
   worker_beat: {
-    args: ['worker', 'boot'],
+    args: ['worker', 'boot', 'by'],
     each: ['job', 'fence', 'finished', 'progress'],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local worker, boot = ARGV[3], ARGV[4]
-local function items() local i, n = 1, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
+    source: [base, workers, jobs, match, String.raw`local worker, boot, by = ARGV[3], ARGV[4], ARGV[5]
+local function items() local i, n = 2, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
 local w = worker_get(worker)
 local known = 'ok'
-if not w.state then known = 'unknown' elseif w.state == 'dead' then known = 'dead' elseif boot ~= '' and w.boot ~= boot then known = 'superseded' end
+if not w.state then
+  known = 'unknown'
+elseif w.state == 'dead' then
+  known = 'dead'
+elseif foreign(w, by) then
+  known = 'foreign'
+elseif boot ~= '' and w.boot ~= boot then
+  known = 'superseded'
+end
 local revoked = {}
 if known == 'ok' then call('ZADD', P .. 'workers', 'GT', NOW, worker) end
 for job, fence_, finished, progress in items() do

@@ -131,6 +131,10 @@ export class Store {
     return this.#read('workers', fleet.readWorkers(this.#redis, pool, ids));
   }
 
+  readOwner(pool: string, id: string) {
+    return this.#read('the owner', fleet.readOwner(this.#redis, pool, id));
+  }
+
   readHeld(pool: string, workers: readonly string[]) {
     return this.#read('held', fleet.readHeld(this.#redis, pool, workers));
   }
@@ -148,10 +152,10 @@ export class Store {
     return this.#read('events', fleet.readEvents(this.#redis, pool, after, count));
   }
 
-  /** Keeps the pool's FileDescriptorSet; the last writer wins. Rejects as `enter` does, and with `resource_exhausted` REDIS_FULL. */
-  async writeDescriptors(pool: string, set: Buffer): Promise<void> {
+  /** Keeps the pool's FileDescriptorSet, and who put it. Rejects as `enter` does, and with `resource_exhausted` REDIS_FULL. */
+  async writeDescriptors(pool: string, set: Buffer, who = ''): Promise<void> {
     await this.enter(pool);
-    await this.#read('descriptors', this.#redis.set(keys.descriptors(pool), set));
+    await this.#runner.run('describe', pool, { set, who });
   }
 
   /** null: none were put. */

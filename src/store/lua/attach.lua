@@ -1,15 +1,16 @@
 -- attach: a worker has opened a stream to the caller, which is its home from now on.
--- @args id boot region slots labels kinds version
---   labels, kinds: JSON, '' for none
+-- @args id boot region slots labels kinds version by
+--   labels, kinds: JSON, '' for none; by: whose word this is (see `foreign`), and whose the worker is from now on
 -- @each job fence finished
 --   what the worker says that it holds; finished: '1' when only its result is outstanding
--- @returns {status, link, state, kept, abandon}: ok | superseded | exists <home> | family <family>
+-- @returns {status, link, state, kept, abandon}: ok | superseded | exists <home> | family <family> | foreign (another identity's)
 --   kept, abandon: {job, fence} each: leases that go on; attempts that the worker must stop
 -- @use workers jobs bury match
 -- Takes no lock: the link epoch decides. Held and leased: goes on, delivered. Held, not leased and not accepted: abandoned, its slot quarantined until the
 -- worker has stopped it. Leased, not held: in the reply once more, same fence. It was written to a stream that this Hello overtook, or that broke.
 local w = worker_get(id)
 local key = worker_key(id)
+if foreign(w, by) then return done({ 'foreign', '0', '', {}, {} }, 0) end
 
 local settled = call('HGET', META, 'family')
 if settled and settled ~= 'RUNNER' then
@@ -29,6 +30,7 @@ if w.address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDR
 w.link = int(tonumber(w.link or 0) + 1)
 w.boot, w.home, w.slots, w.contract, w.address, w.blocked = boot, HOME, tonumber(slots), 'ATTACHED', false, false
 
+own(w, by)
 call('HSET', META, 'family', 'RUNNER')
 call('HSET', key, 'contract', 'ATTACHED', 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
 call('HDEL', key, 'reason', 'suspected', 'address', 'misses', 'blocked')

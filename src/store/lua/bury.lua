@@ -1,7 +1,7 @@
 -- bury: a worker is dead. What it held goes to others.
--- @args worker boot link evidence reason
+-- @args worker boot link evidence reason who
 --   boot, link: as its judge saw them, '' for whatever they are (an operator evicts); evidence: ms since the last proof against it;
---   a sign of life younger than that saves it
+--   a sign of life younger than that saves it; who: the operator, '' for none
 -- @returns buried | stale | unknown
 -- @use workers jobs bury match
 -- Compare-and-set on (boot, link, time of evidence). Idempotent.
@@ -15,5 +15,6 @@ if boot ~= '' then
   if NOW < tonumber(call('HGET', META, 'grace') or 0) then return done('stale', 0) end
 end
 bury_worker(w, reason)
+act(who, 'EvictWorker', worker, 'reason', reason)
 local more = match()
 return done('buried', more)

@@ -1,6 +1,6 @@
 -- drain: a worker gets no more jobs, or gets them again. What it holds goes on.
--- @args worker on
---   on: '1' drain, '0' undrain
+-- @args worker on who
+--   on: '1' drain, '0' undrain; who: the operator, '' for none
 -- @returns its state after, '' when unknown
 -- @use workers jobs match
 -- Idempotent. `drained` outlives registrations.
@@ -16,6 +16,9 @@ elseif not w.drained and w.state == 'draining' and not w.leaving then
   call('HDEL', worker_key(worker), 'reason')
   settle(w)
 end
-if was ~= w.drained then event(w.drained and 'worker.drained' or 'worker.undrained', worker) end
+if was ~= w.drained then
+  event(w.drained and 'worker.drained' or 'worker.undrained', worker)
+  act(who, w.drained and 'DrainWorker' or 'UndrainWorker', worker)
+end
 local more = match()
 return done(w.state, more)

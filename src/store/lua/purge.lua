@@ -1,6 +1,6 @@
 -- purge: ends the pool's queued jobs in bulk, or forgets its dead letters.
--- @args scope limit
---   scope: 'queued' | 'buried'
+-- @args scope limit who
+--   scope: 'queued' | 'buried'; who: the operator, '' for none
 -- @returns how many; fewer than limit: that was all
 -- @use workers jobs match
 local n = 0
@@ -31,6 +31,9 @@ else
     if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
   end
 end
-if n > 0 then event('pool.purged', scope, 'count', n) end
+if n > 0 then
+  event('pool.purged', scope, 'count', n)
+  act(who, 'PurgePool', scope, 'count', n)
+end
 flush()
 return n

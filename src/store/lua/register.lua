@@ -1,13 +1,15 @@
 -- register: a worker enters the roll, or enters it again, with the caller as its home.
 -- The caller holds the worker's registration lock, has checked its address and has just reached it; safety rests on this script alone.
--- @args id boot derived address contract region slots labels kinds version
+-- @args id boot derived address contract region slots labels kinds version by
 --   derived: '1' when the boot was made from the address (such boots come back legitimately, so none of them is ever superseded)
---   labels, kinds: JSON, '' for none
--- @returns {status, link, state, freed}: ok | superseded | family <family>; freed: how many leases of an earlier boot were revoked
+--   labels, kinds: JSON, '' for none; by: whose word this is (see `foreign`), and whose the worker is from now on
+-- @returns {status, link, state, freed}: ok | superseded | family <family> | foreign | taken; freed: how many leases of an earlier boot were revoked
+--   foreign: the worker is another identity's; taken: at its address is one of another identity, which is not missed
 -- @use workers jobs bury match
 -- Idempotent by (worker, boot): the same boot again changes fields only; its leases are untouched and it is listed once.
 local w = worker_get(id)
 local key = worker_key(id)
+if foreign(w, by) then return done({ 'foreign', '0', '', 0 }, 0) end
 
 local family = contract == 'ATTACHED' and 'RUNNER' or contract
 local settled = call('HGET', META, 'family')
@@ -20,12 +22,15 @@ if w.state and w.boot ~= boot and derived ~= '1' and call('HGET', key, 'previous
   return done({ 'superseded', w.link, w.state, 0 }, 0)
 end
 
+local at = call('HGET', ADDRESSES, address)
+local other = at and at ~= id and worker_get(at)
+if other and other.state ~= 'suspect' and foreign(other, by) then return done({ 'taken', '0', '', 0 }, 0) end
+
 local known = w.state and w.state ~= 'dead'
 local freed = 0
 if known and w.boot ~= boot then freed = revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
 
-local at = call('HGET', ADDRESSES, address)
-if at and at ~= id then bury_worker(worker_get(at), 'superseded') end
+if other then bury_worker(other, 'superseded') end
 if w.address and w.address ~= address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
 call('HSET', ADDRESSES, address, id)
 
@@ -37,6 +42,7 @@ may_exceed(w)
 w.link, w.boot, w.home, w.contract, w.address = int(link), boot, HOME, contract, address
 w.blocked, w.leaving = false, false
 
+own(w, by)
 call('HSET', META, 'family', family)
 call('HSET', key, 'address', address, 'contract', contract, 'slots', slots, 'boot', boot, 'home', HOME, 'link', w.link)
 -- What most workers have none of is not written: it would be a tenth of what one costs.

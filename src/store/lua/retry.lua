@@ -1,12 +1,13 @@
 -- retry: dead letters go back into their queue, with attempts and handovers counted anew.
--- @args -
+-- @args who
+--   who: the operator who retries them all, '' for none
 -- @each job buried
 --   buried: its score in `buried`, as the caller read it; '' for whatever it is
 -- @returns for each: retried | not_buried | unknown
 -- @flags deny-oom
 -- @use workers jobs match
 -- Compare-and-set on the time of burial.
-local reply = {}
+local reply, retried = {}, 0
 for job, buried in items() do
   local j = job_get(job)
   local score = call('ZSCORE', P .. 'buried', job)
@@ -28,7 +29,9 @@ for job, buried in items() do
     enqueue(j, false)
     event('job.retried', job)
     reply[#reply + 1] = 'retried'
+    retried = retried + 1
   end
 end
+if retried > 0 then act(who, 'RetryBuried', '', 'count', retried) end
 local more = match()
 return done(reply, more)

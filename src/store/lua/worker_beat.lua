@@ -1,12 +1,21 @@
 -- worker_beat: a worker's own word, through whichever replica: that it lives, and what it holds.
--- @args worker boot
+-- @args worker boot by
+--   by: whose word this is (see `foreign`)
 -- @each job fence finished progress
 --   finished: '1' when only its result is outstanding; progress: bytes, '' for no news
--- @returns {known, revoked}: known: ok | unknown | dead | superseded; revoked: for each item 1 when the lease is not the worker's any more
+-- @returns {known, revoked}: known: ok | unknown | dead | superseded | foreign; revoked: for each item 1 when the lease is not the worker's any more
 -- @use workers jobs match
 local w = worker_get(worker)
 local known = 'ok'
-if not w.state then known = 'unknown' elseif w.state == 'dead' then known = 'dead' elseif boot ~= '' and w.boot ~= boot then known = 'superseded' end
+if not w.state then
+  known = 'unknown'
+elseif w.state == 'dead' then
+  known = 'dead'
+elseif foreign(w, by) then
+  known = 'foreign'
+elseif boot ~= '' and w.boot ~= boot then
+  known = 'superseded'
+end
 local revoked = {}
 if known == 'ok' then call('ZADD', P .. 'workers', 'GT', NOW, worker) end
 for job, fence_, finished, progress in items() do

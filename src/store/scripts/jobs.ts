@@ -167,18 +167,20 @@ export class JobScripts {
     return items(reply).map(toState);
   }
 
-  async retry(pool: string, jobs: readonly { id: string; buriedAt?: number }[]): Promise<Matched<string[]>> {
+  /** `who`: the operator who retries all of a pool, '' for none. */
+  async retry(pool: string, jobs: readonly { id: string; buriedAt?: number }[], who = ''): Promise<Matched<string[]>> {
     const each = jobs.map(({ id, buriedAt }) => ({ job: id, buried: buriedAt ?? '' }));
-    return this.#matched(pool, await this.#run.run('retry', pool, {}, each), (own) => items(own).map(text));
+    return this.#matched(pool, await this.#run.run('retry', pool, { who }, each), (own) => items(own).map(text));
   }
 
-  async purge(pool: string, scope: 'queued' | 'buried', limit: number): Promise<number> {
-    return number(await this.#run.run('purge', pool, { scope, limit }));
+  /** `who`: the operator, '' for none. */
+  async purge(pool: string, scope: 'queued' | 'buried', limit: number, who = ''): Promise<number> {
+    return number(await this.#run.run('purge', pool, { scope, limit, who }));
   }
 
-  /** Answers whether that changed something. */
-  async pause(pool: string, on: boolean): Promise<Matched<boolean>> {
-    return this.#matched(pool, await this.#run.run('pause', pool, { on: on ? 1 : 0 }), (own) => text(own) === '1');
+  /** Answers whether that changed something. `who`: the operator, '' for none. */
+  async pause(pool: string, on: boolean, who = ''): Promise<Matched<boolean>> {
+    return this.#matched(pool, await this.#run.run('pause', pool, { on: on ? 1 : 0, who }), (own) => text(own) === '1');
   }
 
   #matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T): Matched<T> {

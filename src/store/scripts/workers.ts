@@ -1,4 +1,5 @@
 import { failpoint } from '../../domain/failpoints.js';
+import { ANYBODY } from '../../domain/identity.js';
 import type { AttachedInfo, WorkerInfo, WorkerRef, WorkerState } from '../../domain/worker.js';
 import { formatAddress } from '../../domain/worker.js';
 import { items, type Matched, matched, number, text } from '../parse.js';
@@ -7,13 +8,20 @@ import type { Reply, ScriptRunner } from '../runner.js';
 export type Registered =
   | { kind: 'ok'; link: string; state: WorkerState; revoked: number }
   | { kind: 'superseded' }
+  | { kind: 'foreign' }
+  | { kind: 'taken' }
   | { kind: 'family'; family: string };
 
 export type Attached =
   | { kind: 'ok'; link: string; state: WorkerState; kept: LeaseName[]; abandon: LeaseName[] }
   | { kind: 'superseded' }
+  | { kind: 'foreign' }
   | { kind: 'exists'; home: string }
   | { kind: 'family'; family: string };
+
+/** What becomes of a worker's own word: `foreign`: it is another identity's worker. */
+export type BeatKnown = 'ok' | 'unknown' | 'dead' | 'superseded' | 'foreign';
+export type Deregistered = 'ok' | 'unknown' | 'superseded' | 'foreign';
 
 export interface LeaseName {
   jobId: string;
@@ -70,8 +78,8 @@ export class WorkerScripts {
     this.#run = runner;
   }
 
-  /** `again`: the worker is on the roll, so that even a full Redis takes it. */
-  async register(info: WorkerInfo, again: boolean): Promise<Matched<Registered>> {
+  /** `again`: the worker is on the roll, so that even a full Redis takes it. `by`: whose word it is. */
+  async register(info: WorkerInfo, again: boolean, by = ANYBODY): Promise<Matched<Registered>> {
     const args = {
       id: info.id,
       boot: info.boot,
@@ -83,6 +91,7 @@ export class WorkerScripts {
       labels: json(info.labels),
       kinds: json(info.kinds),
       version: info.version,
+      by,
     };
     const reply = await this.#run.run('register', info.pool, args, [], again ? 'register again' : 'register');
     failpoint('register-reply');
@@ -90,7 +99,7 @@ export class WorkerScripts {
       const [status, link, state, revoked] = items(own);
       const [kind, family = ''] = text(status).split(' ');
       if (kind === 'family') return { kind, family };
-      if (kind === 'superseded') return { kind };
+      if (kind === 'superseded' || kind === 'foreign' || kind === 'taken') return { kind };
       return { kind: 'ok', link: text(link), state: text(state) as WorkerState, revoked: number(revoked) };
     });
   }
@@ -113,11 +122,12 @@ export class WorkerScripts {
     worker: string,
     boot: string,
     held: readonly { jobId: string; fence: string; done: boolean; progress: Buffer }[],
-  ): Promise<{ known: 'ok' | 'unknown' | 'dead' | 'superseded'; revoked: boolean[] }> {
+    by = ANYBODY,
+  ): Promise<{ known: BeatKnown; revoked: boolean[] }> {
     const each = held.map(({ jobId, fence, done, progress }) => ({ job: jobId, fence, finished: done ? 1 : 0, progress }));
-    const { reply } = matched(pool, await this.#run.run('worker_beat', pool, { worker, boot }, each), (own) => {
+    const { reply } = matched(pool, await this.#run.run('worker_beat', pool, { worker, boot, by }, each), (own) => {
       const [known, revoked] = items(own);
-      return { known: text(known) as 'ok' | 'unknown' | 'dead' | 'superseded', revoked: items(revoked).map((gone) => number(gone) === 1) };
+      return { known: text(known) as BeatKnown, revoked: items(revoked).map((gone) => number(gone) === 1) };
     });
     return reply;
   }
@@ -142,15 +152,15 @@ export class WorkerScripts {
     return this.#matched(ref.pool, reply, (own) => text(items(own)[0]) as 'missed' | 'suspect' | 'stale');
   }
 
-  /** Without `evidenceMs` and with an empty boot: whatever stands there (an operator's word). */
-  async bury(ref: WorkerRef, evidenceMs: number, reason: string): Promise<Matched<'buried' | 'stale' | 'unknown'>> {
-    const args = { worker: ref.id, boot: ref.boot, link: ref.link, evidence: Math.max(0, Math.round(evidenceMs)), reason };
+  /** Without `evidenceMs` and with an empty boot: whatever stands there (an operator's word). `who`: the operator, '' for none. */
+  async bury(ref: WorkerRef, evidenceMs: number, reason: string, who = ''): Promise<Matched<'buried' | 'stale' | 'unknown'>> {
+    const args = { worker: ref.id, boot: ref.boot, link: ref.link, evidence: Math.max(0, Math.round(evidenceMs)), reason, who };
     failpoint('bury-before');
     return this.#matched(ref.pool, await this.#run.run('bury', ref.pool, args), (own) => text(own) as 'buried' | 'stale' | 'unknown');
   }
 
-  /** `held`: what the worker says that it holds. */
-  async attach(info: AttachedInfo, held: readonly { jobId: string; fence: string; done: boolean }[]): Promise<Matched<Attached>> {
+  /** `held`: what the worker says that it holds. `by`: whose word it is. */
+  async attach(info: AttachedInfo, held: readonly { jobId: string; fence: string; done: boolean }[], by = ANYBODY): Promise<Matched<Attached>> {
     const args = {
       id: info.id,
       boot: info.boot,
@@ -159,6 +169,7 @@ export class WorkerScripts {
       labels: json(info.labels),
       kinds: json(info.kinds),
       version: info.version,
+      by,
     };
     const each = held.map(({ jobId, fence, done }) => ({ job: jobId, fence, finished: done ? 1 : 0 }));
     const reply = await this.#run.run('attach', info.pool, args, each);
@@ -168,7 +179,7 @@ export class WorkerScripts {
       const [kind, detail = ''] = text(status).split(' ');
       if (kind === 'family') return { kind, family: detail };
       if (kind === 'exists') return { kind, home: detail };
-      if (kind === 'superseded') return { kind };
+      if (kind === 'superseded' || kind === 'foreign') return { kind };
       return {
         kind: 'ok',
         link: text(link),
@@ -231,9 +242,9 @@ export class WorkerScripts {
     );
   }
 
-  /** The worker's state after; undefined when it is unknown. */
-  async drain(pool: string, worker: string, on: boolean): Promise<Matched<WorkerState | undefined>> {
-    const reply = await this.#run.run('drain', pool, { worker, on: on ? 1 : 0 });
+  /** The worker's state after; undefined when it is unknown. `who`: the operator, '' for none. */
+  async drain(pool: string, worker: string, on: boolean, who = ''): Promise<Matched<WorkerState | undefined>> {
+    const reply = await this.#run.run('drain', pool, { worker, on: on ? 1 : 0, who });
     return this.#matched(pool, reply, (own) => (text(own) || undefined) as WorkerState | undefined);
   }
 
@@ -242,12 +253,13 @@ export class WorkerScripts {
     worker: string,
     boot: string,
     timeoutMs?: number,
-  ): Promise<Matched<{ status: 'ok' | 'unknown' | 'superseded'; held: number }>> {
-    const reply = await this.#run.run('deregister', pool, { worker, boot, timeout: timeoutMs ?? '' });
+    by = ANYBODY,
+  ): Promise<Matched<{ status: Deregistered; held: number }>> {
+    const reply = await this.#run.run('deregister', pool, { worker, boot, timeout: timeoutMs ?? '', by });
     failpoint('deregister-reply');
     return this.#matched(pool, reply, (own) => {
       const [status, held] = items(own);
-      return { status: text(status) as 'ok' | 'unknown' | 'superseded', held: number(held) };
+      return { status: text(status) as Deregistered, held: number(held) };
     });
   }
 

@@ -139,7 +139,7 @@ test('every name that the scripts build out of the prefix is one of keys.ts', ()
     .join('\n');
   const names = new Set([...source.matchAll(/\bP \.\. '([^']+)'/g)].map(([, name]) => name ?? ''));
   const suffixes = new Set([...source.matchAll(/\bkey \.\. '([^']+)'|_key\([^)]*\) \.\. '([^']+)'/g)].map(([, a, b]) => a ?? b ?? ''));
-  expect([names.size, suffixes.size]).toEqual([16, 7]);
+  expect([names.size, suffixes.size]).toEqual([17, 7]);
   const shapes = [...Object.values(TYPES).map(([shape]) => shape), keys.home(POOL, ID)];
   const prefix = `muster:{${POOL}}:`;
   expect(

@@ -157,6 +157,7 @@ describe('fromWorkerRecord', () => {
       home: 'replica-1',
       seenAt: 1_800_000_000_123,
       registeredAt: 0,
+      owner: '',
       misses: 2,
       blocked: true,
       drained: true,
