@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { parseFailpoint } from './domain/failpoints.js';
 import { parseSentinelUrl } from './domain/redis-url.js';
+import { parseRolePattern } from './domain/san.js';
 
 /**
  * Every limit, timeout and address, in one schema. Read from `MUSTER_<NAME>`; printed by `muster config`.
@@ -16,10 +17,10 @@ const flag = (about: string) =>
     .default(false)
     .transform((value) => value === true || value === 'true' || value === '1')
     .describe(about);
-const list = (about: string) =>
+const list = (about: string, fallback: string[] = []) =>
   z
     .union([z.array(z.string()), z.string()])
-    .default([])
+    .default(fallback)
     .transform((value) =>
       Array.isArray(value)
         ? value
@@ -45,6 +46,22 @@ export const fields = {
   LEGACY_ADDR: text('', 'A plaintext listener for the first contract alone; empty: none'),
   LEGACY_POOL: text('default', 'The pool of workers that register by the first contract'),
   REPLICA_ADDR: text('', 'What others are told of this replica; empty: the host name and the port of GRPC_ADDR'),
+  TLS_CERT: text('', "PEM file: this replica's certificate and what is between it and its authority; read again when it changes"),
+  TLS_KEY: text('', "PEM file: that certificate's key; read again when it changes"),
+  TLS_CLIENT_CA: text('', "PEM file: who signs clients' certificates, which are asked for then; read again when it changes"),
+  TLS_ROLES: list("The roles of clients' certificates: role=pattern of a SAN, * is one label or segment; the first that fits decides", [
+    'worker=URI:muster:worker:*',
+    'client=URI:muster:client:*',
+    'admin=URI:muster:admin:*',
+  ]),
+  TLS_RELOAD_MS: ms(5_000, 'How often the files of certificates are looked at'),
+  TLS_HANDSHAKE_MS: ms(10_000, 'A TLS handshake that takes longer is cut off'),
+  TLS_TERMINATED: flag('A proxy ends TLS before this replica: tokens are taken in plaintext'),
+  TOKENS_FILE: text('', 'A line a token: role name sha256:HEX [pools=a,b]; see `muster token create`; read again when it changes'),
+  TOKENS_RELOAD_MS: ms(5_000, 'How often the file of tokens is looked at'),
+  QUOTA_STREAMS: count(0, 'Attach, Session and other streams that one identity may have open at a replica; 0: any number', 0),
+  QUOTA_SUBMISSIONS: count(0, 'Jobs that one identity may submit a second, and at once, at a replica; 0: any number', 0),
+  QUOTA_WAITING: count(0, 'Jobs of one identity that have not ended, of those that a replica took; each replica counts its own; 0: any number', 0),
   HEALTH_INTERVAL_MS: ms(10_000, 'How often every worker is looked at'),
   PING_TIMEOUT_MS: ms(3_000, 'How long a worker may take to answer a probe'),
   PING_MISSES: count(2, 'So many missed probes make a worker suspect'),
@@ -149,6 +166,7 @@ export function readConfig(env: Record<string, string | undefined>, flags: Parti
   if (config.TIME_SCALE !== 1 && !config.INSECURE) throw new ConfigError('MUSTER_TIME_SCALE is for tests: it needs MUSTER_INSECURE=true');
   if (config.FAILPOINT !== '') checkFailpoint(config);
   checkRedisUrl(config);
+  checkRoles(config);
   return scaled(config);
 }
 
@@ -166,6 +184,14 @@ function checkRedisUrl({ REDIS_URL }: Config): void {
     parseSentinelUrl(REDIS_URL);
   } catch (error) {
     throw new ConfigError(`MUSTER_REDIS_URL: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function checkRoles({ TLS_ROLES }: Config): void {
+  try {
+    for (const role of TLS_ROLES) parseRolePattern(role);
+  } catch (error) {
+    throw new ConfigError(`MUSTER_TLS_ROLES: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

@@ -2,6 +2,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
 import { readDescriptors } from '../domain/descriptors.js';
 import { invalid, MusterError } from '../domain/errors.js';
+import { ANONYMOUS, type Identity } from '../domain/identity.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { FleetQueries, PoolEvent, PoolRecord } from '../fleet/queries.js';
 import type { SettableState, WorkerManager } from '../fleet/worker-manager.js';
@@ -31,7 +32,7 @@ const MAX_REASON_BYTES = 64;
 const EVENTS_POLL_MS = 500;
 const EVENTS_PAGE = 100;
 
-/** What operators call. */
+/** What operators call. Each call that changes something is an event of its pool, `admin.<Method>`, with the identity whose it was. */
 export class AdminService {
   readonly #options: AdminServiceOptions;
   #watchers = 0;
@@ -52,21 +53,24 @@ export class AdminService {
       listReplicas: unary(async () => ({
         replicas: (await queries.listReplicas()).map(({ startedAt, ...replica }) => ({ ...replica, startTime: toDate(startedAt) })),
       })),
-      drainWorker: unary(({ pool, id }) => this.#set(pool, id, 'draining', '')),
-      undrainWorker: unary(({ pool, id }) => this.#set(pool, id, 'free', '')),
-      evictWorker: unary(({ pool, id, reason }) => this.#set(pool, id, 'dead', checkText(reason, 'reason', MAX_REASON_BYTES) || 'evicted')),
-      pausePool: unary(async ({ pool }) => {
-        await jobs.pause(checkPool(pool, 'pool'), true);
+      drainWorker: unary(({ pool, id }, { identity }) => this.#set(pool, id, 'draining', '', identity)),
+      undrainWorker: unary(({ pool, id }, { identity }) => this.#set(pool, id, 'free', '', identity)),
+      evictWorker: unary(({ pool, id, reason }, { identity }) =>
+        this.#set(pool, id, 'dead', checkText(reason, 'reason', MAX_REASON_BYTES) || 'evicted', identity),
+      ),
+      pausePool: unary(async ({ pool }, { identity }) => {
+        await jobs.pause(checkPool(pool, 'pool'), true, nameOf(identity));
         return {};
       }),
-      resumePool: unary(async ({ pool }) => {
-        await jobs.pause(checkPool(pool, 'pool'), false);
+      resumePool: unary(async ({ pool }, { identity }) => {
+        await jobs.pause(checkPool(pool, 'pool'), false, nameOf(identity));
         return {};
       }),
-      purgePool: unary(({ pool, scope }) => jobs.purge(checkPool(pool, 'pool'), toScope(scope))),
-      retryBuried: unary(({ pool }) => jobs.retryBuried(checkPool(pool, 'pool'))),
-      putPoolDescriptors: unary(async ({ pool, fileDescriptorSet }) => {
-        await queries.putDescriptors(checkPool(pool, 'pool'), fileDescriptorSet, (set) => readDescriptors(set, 'file_descriptor_set'));
+      purgePool: unary(({ pool, scope }, { identity }) => jobs.purge(checkPool(pool, 'pool'), toScope(scope), nameOf(identity))),
+      retryBuried: unary(({ pool }, { identity }) => jobs.retryBuried(checkPool(pool, 'pool'), nameOf(identity))),
+      putPoolDescriptors: unary(async ({ pool, fileDescriptorSet }, { identity }) => {
+        const check = (set: Buffer) => void readDescriptors(set, 'file_descriptor_set');
+        await queries.putDescriptors(checkPool(pool, 'pool'), fileDescriptorSet, check, nameOf(identity));
         return {};
       }),
       getPoolDescriptors: unary(async ({ pool }) => ({ fileDescriptorSet: await queries.descriptors(checkPool(pool, 'pool')) })),
@@ -78,8 +82,8 @@ export class AdminService {
     return fromWorkerRecord(await this.#options.queries.getWorker(checkPool(pool, 'pool'), checkId(id, 'id')));
   }
 
-  async #set(pool: string, id: string, state: SettableState, reason: string) {
-    await this.#options.manager.setWorkerState(checkPool(pool, 'pool'), checkId(id, 'id'), state, reason);
+  async #set(pool: string, id: string, state: SettableState, reason: string, identity: Identity | undefined) {
+    await this.#options.manager.setWorkerState(checkPool(pool, 'pool'), checkId(id, 'id'), state, reason, nameOf(identity));
     return { worker: await this.#worker(pool, id) };
   }
 
@@ -117,6 +121,10 @@ export class AdminService {
       if (page.events.length < EVENTS_PAGE) await clock.sleep(Math.min(EVENTS_POLL_MS, until - clock.monotonic()), signal);
     }
   }
+}
+
+function nameOf(identity: Identity | undefined): string {
+  return identity?.name ?? ANONYMOUS;
 }
 
 /** A reader that is slow makes us wait, not remember. */

@@ -1,5 +1,6 @@
 import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
+import { allowPool, speakerOf } from '../domain/identity.js';
 import { Code, type Outcome } from '../domain/job.js';
 import type { LinkEvents } from '../domain/link.js';
 import { checkId } from '../domain/names.js';
@@ -13,6 +14,7 @@ import { toAttachedInfo, type WorkerLimits } from './convert-worker.js';
 import type { Held, Result } from './generated/muster/v1/common.js';
 import type { AttachRequest, AttachResponse, Hello } from './generated/muster/v1/worker.js';
 import { durationMs, toDuration } from './time.js';
+import type { Identify } from './unary.js';
 
 export interface AttachServiceOptions {
   manager: WorkerManager;
@@ -25,6 +27,8 @@ export interface AttachServiceOptions {
   onError: (error: unknown) => void;
   /** A frame that nobody here knows, from a newer peer. */
   onUnknownFrame: () => void;
+  /** undefined: nobody is asked who calls. */
+  identify?: Identify;
 }
 
 const MAX_LIST = 64;
@@ -101,9 +105,11 @@ class Attachment {
   }
 
   async #attach(hello: Hello): Promise<void> {
-    const { manager, limits, events, link: linkOptions, leaseMs, beatMs, maxFrameBytes } = this.#options;
+    const { manager, limits, events, link: linkOptions, leaseMs, beatMs, maxFrameBytes, identify } = this.#options;
     try {
       const worker = toAttachedInfo(hello.worker, limits);
+      const identity = identify?.(this.#call.metadata);
+      allowPool(identity, worker.pool, 'hello.worker.pool');
       const info = hello.paused ? { ...worker, slots: 0 } : worker;
       const held = bounded(hello.held, 'hello.held', MAX_HELD).map(({ jobId, fence, done }) => ({ jobId, fence, done }));
       const open = (ref: WorkerRef, abandon: LeaseName[]) => {
@@ -123,7 +129,7 @@ class Attachment {
         );
         return link;
       };
-      await manager.attachWorker(info, held, open, () => this.#stage === 'attaching');
+      await manager.attachWorker(info, held, open, () => this.#stage === 'attaching', speakerOf(identity, identify !== undefined));
       if (this.#stage === 'attaching') this.#stage = 'attached';
       // It went while Redis was asked.
       else this.#link?.gone('ended while it attached');

@@ -1,10 +1,13 @@
 import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
-import { isTerminal, type JobRecord } from '../domain/job.js';
+import { allowPool, type Identity } from '../domain/identity.js';
+import { type JobSpec as DomainSpec, isTerminal, type JobRecord } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
+import type { Accepted } from '../jobs/submit.js';
 import { fromJobRecord, type JobLimits, toJobSpec, toJobState } from './convert-job.js';
 import type { JobServiceServer, JobSpec, SubmitResult } from './generated/muster/v1/job.js';
+import type { Quotas } from './quotas.js';
 import { wordsOf } from './status.js';
 import { durationMs } from './time.js';
 import type { CallContext, Unary } from './unary.js';
@@ -19,6 +22,8 @@ export interface JobServiceOptions {
   /** Aborted when this replica gives up its waits: they are answered with the jobs' present state, and go on elsewhere. */
   stopping: AbortSignal;
   onError: (error: unknown) => void;
+  /** undefined: nobody has any. */
+  quotas?: Quotas;
 }
 
 /** A wait ends so long before its caller's deadline, so that the caller gets the job's state and not an error. */
@@ -42,46 +47,69 @@ export class JobService {
   handlers(): JobServiceServer {
     const { jobs, unary } = this.#options;
     return {
-      submitJob: unary(async ({ spec }) => {
-        const job = this.#spec(spec);
-        const { created } = await jobs.submit(job);
+      submitJob: unary(async ({ spec }, { identity }) => {
+        const job = this.#spec(spec, identity);
+        const { created } = await this.#submit(job, identity);
         return { created, job: fromJobRecord(await jobs.get(job.pool, job.id)) };
       }),
-      batchSubmitJobs: unary(async ({ specs }) => {
+      batchSubmitJobs: unary(async ({ specs }, { identity }) => {
         if (specs.length > MAX_BATCH) throw invalid('specs', `must be at most ${MAX_BATCH}`);
-        return { results: await Promise.all(specs.map((spec, i) => this.#submitOne(spec, `specs[${i}]`))) };
+        return { results: await Promise.all(specs.map((spec, i) => this.#submitOne(spec, identity, `specs[${i}]`))) };
       }),
       runJob: unary(async ({ spec, wait, cancelOnDisconnect }, context) => {
-        const job = this.#spec(spec);
-        const record = await this.#awaited(durationMs(wait, 'wait', { zero: true }), context, () => jobs.submitAndWatch(job));
+        const job = this.#spec(spec, context.identity);
+        const watch = () => this.#submitAndWatch(job, context.identity);
+        const record = await this.#awaited(durationMs(wait, 'wait', { zero: true }), context, watch);
         if (cancelOnDisconnect && context.gone && !isTerminal(record.state)) await jobs.cancel(job.pool, job.id);
         return { job: fromJobRecord(record) };
       }),
       waitJob: unary(async ({ pool, id, wait }, context) => {
-        const name = identity(pool, id);
+        const name = nameOf(pool, id, context.identity);
         return { job: fromJobRecord(await this.#awaited(durationMs(wait, 'wait', { zero: true }), context, () => jobs.watch(...name))) };
       }),
-      getJob: unary(async ({ pool, id }) => ({ job: fromJobRecord(await jobs.get(...identity(pool, id))) })),
-      listJobs: unary(async ({ pool, state, pageSize, pageToken }) => {
-        const page = await jobs.list(checkPool(pool, 'pool'), toJobState(state), pageOf(pageSize), pageToken);
+      getJob: unary(async ({ pool, id }, { identity }) => ({ job: fromJobRecord(await jobs.get(...nameOf(pool, id, identity))) })),
+      listJobs: unary(async ({ pool, state, pageSize, pageToken }, { identity }) => {
+        const page = await jobs.list(allowPool(identity, checkPool(pool, 'pool'), 'pool'), toJobState(state), pageOf(pageSize), pageToken);
         return { jobs: page.jobs.map(fromJobRecord), nextPageToken: page.next };
       }),
-      cancelJob: unary(async ({ pool, id }) => ({ job: fromJobRecord(await jobs.cancel(...identity(pool, id))) })),
+      cancelJob: unary(async ({ pool, id }, { identity }) => ({ job: fromJobRecord(await jobs.cancel(...nameOf(pool, id, identity))) })),
       session: this.#options.session,
-      retryJob: unary(async ({ pool, id }) => ({ job: fromJobRecord(await jobs.retry(...identity(pool, id))) })),
+      retryJob: unary(async ({ pool, id }, { identity }) => ({ job: fromJobRecord(await jobs.retry(...nameOf(pool, id, identity))) })),
     };
   }
 
-  #spec(spec: JobSpec | undefined, field = 'spec') {
+  #spec(spec: JobSpec | undefined, identity: Identity | undefined, field = 'spec'): DomainSpec {
     const { limits, ids, clock } = this.#options;
-    return toJobSpec(spec, limits, ids, clock, field);
+    const job = toJobSpec(spec, limits, ids, clock, field);
+    allowPool(identity, job.pool, `${field}.pool`);
+    return job;
+  }
+
+  #submit(job: DomainSpec, identity: Identity | undefined): Promise<Accepted> {
+    const { jobs, quotas } = this.#options;
+    if (!quotas) return jobs.submit(job);
+    return quotas.submit(
+      identity,
+      () => jobs.untilEnded(job.pool, job.id),
+      (told) => jobs.submit(job, told),
+    );
+  }
+
+  #submitAndWatch(job: DomainSpec, identity: Identity | undefined): Promise<Watched> {
+    const { jobs, quotas } = this.#options;
+    if (!quotas) return jobs.submitAndWatch(job);
+    return quotas.submit(
+      identity,
+      () => jobs.untilEnded(job.pool, job.id),
+      () => jobs.submitAndWatch(job),
+    );
   }
 
   /** A batch answers for each job: one refusal says nothing of the others. */
-  async #submitOne(spec: JobSpec, field: string): Promise<SubmitResult> {
+  async #submitOne(spec: JobSpec, identity: Identity | undefined, field: string): Promise<SubmitResult> {
     try {
-      const job = this.#spec(spec, field);
-      const { created } = await this.#options.jobs.submit(job);
+      const job = this.#spec(spec, identity, field);
+      const { created } = await this.#submit(job, identity);
       return { id: job.id, created, code: 0, message: '', reason: '' };
     } catch (error) {
       const words = wordsOf(error);
@@ -115,8 +143,8 @@ export class JobService {
   }
 }
 
-function identity(pool: string, id: string): [pool: string, id: string] {
-  return [checkPool(pool, 'pool'), checkId(id, 'id')];
+function nameOf(pool: string, id: string, identity: Identity | undefined): [pool: string, id: string] {
+  return [allowPool(identity, checkPool(pool, 'pool'), 'pool'), checkId(id, 'id')];
 }
 
 export function pageOf(size: number): number {

@@ -4,6 +4,7 @@ import { DEFAULT_POOL } from '../domain/names.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
 import type { AdminService } from './admin-service.js';
 import type { AttachCall } from './attach-stream.js';
+import type { Guard } from './auth.js';
 import { HealthService as HealthDefinition } from './generated/grpc/health/v1/health.js';
 import { AdminServiceService } from './generated/muster/v1/admin.js';
 import { JobServiceService } from './generated/muster/v1/job.js';
@@ -35,6 +36,8 @@ export interface Services {
   health?: HealthService;
   workers?: Omit<WorkerServiceOptions, 'manager'>;
   limits?: Partial<ServerLimits>;
+  /** Who is let in; undefined: everybody, to everything. */
+  guard?: Guard;
 }
 
 const MIB = 1024 * 1024;
@@ -61,7 +64,8 @@ export type GrpcServer = TcpServer;
 
 /** A gRPC server for that manager's workers, and the given services beside it; reflection is on. It listens nowhere yet. */
 export function newServer(manager: WorkerManager, services: Services = {}): TcpServer {
-  const server = new TcpServer(optionsOf(services.limits));
+  const options = optionsOf(services.limits);
+  const server = new TcpServer(services.guard ? { ...options, interceptors: [services.guard.interceptor] } : options);
   const names = ['muster.v1.WorkerService', 'worker.WorkerService'];
   const workers = workersOf(manager, services);
   server.addService(WorkerServiceService, workers.handlers());
@@ -82,16 +86,16 @@ export function newServer(manager: WorkerManager, services: Services = {}): TcpS
   return server;
 }
 
-/** A server for the first contract alone (LEGACY_ADDR): it knows two calls and nothing else. */
+/** A server for the first contract alone (LEGACY_ADDR): it knows two calls and nothing else, and asks nobody for credentials. */
 export function newLegacyServer(manager: WorkerManager, services: Services = {}): TcpServer {
   const server = new TcpServer(optionsOf(services.limits));
   server.addService(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
   return server;
 }
 
-/** Listens. Answers with the port. Rejects when it cannot have it. */
-export function listen(server: TcpServer, address: string): Promise<number> {
-  return server.listen(address, ServerCredentials.createInsecure());
+/** Listens, in plaintext without `credentials`. Answers with the port. Rejects when it cannot have it. */
+export function listen(server: TcpServer, address: string, credentials = ServerCredentials.createInsecure()): Promise<number> {
+  return server.listen(address, credentials);
 }
 
 /** `newServer`, listening on every address at that port (0: a free one). */

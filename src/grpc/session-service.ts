@@ -1,6 +1,7 @@
 import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
+import { allowPool, type Identity } from '../domain/identity.js';
 import { isTerminal } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
@@ -16,7 +17,9 @@ import {
   type SubmitResult,
 } from './generated/muster/v1/job.js';
 import { Outbox } from './outbox.js';
+import type { Quotas } from './quotas.js';
 import { toStatus, wordsOf } from './status.js';
+import type { Identify } from './unary.js';
 
 export interface SessionServiceOptions {
   jobs: Jobs;
@@ -34,6 +37,10 @@ export interface SessionServiceOptions {
   onError: (error: unknown) => void;
   /** A frame that nobody here knows, from a newer peer. */
   onUnknownFrame: () => void;
+  /** undefined: nobody is asked who calls. */
+  identify?: Identify;
+  /** undefined: nobody has any. */
+  quotas?: Quotas;
 }
 
 const MAX_LIST = 64;
@@ -88,6 +95,7 @@ class Session {
   /** Ends one wait each. A signal that thousands listen to would cost each of them a search. */
   readonly #ends = new Set<() => void>();
   readonly #over = new AbortController();
+  readonly #identity: Identity | undefined;
   #open = false;
   #stopAging: (() => void) | undefined;
   readonly #onOver: () => void;
@@ -96,6 +104,7 @@ class Session {
     this.#onOver = onOver;
     this.#call = call;
     this.#options = options;
+    this.#identity = options.identify?.(call.metadata);
     this.#outbox = new Outbox<SessionResponse, Frames>(call, frameOf);
   }
 
@@ -136,7 +145,10 @@ class Session {
         for (const [i, spec] of frame.value.specs.entries()) void this.#submit(spec, `submit.specs[${i}]`);
         return;
       case 'cancel':
-        for (const ref of refs(frame.value.jobs, 'cancel.jobs')) void this.#cancel(ref);
+        for (const ref of refs(frame.value.jobs, 'cancel.jobs')) {
+          allowPool(this.#identity, ref.pool, 'cancel.jobs.pool');
+          void this.#cancel(ref);
+        }
         return;
       case 'ack':
         for (const ref of refs(frame.value.jobs, 'ack.jobs')) this.#underWay.delete(keyOf(ref));
@@ -151,20 +163,23 @@ class Session {
     this.#open = true;
     this.#outbox.push('opened', { replica, window }, Number.MAX_SAFE_INTEGER);
     for (const { pool, id } of awaiting) {
-      const ref = { pool: checkPool(pool, 'open.awaiting.pool'), id: checkId(id, 'open.awaiting.id') };
+      const field = 'open.awaiting.pool';
+      const ref = { pool: allowPool(this.#identity, checkPool(pool, field), field), id: checkId(id, 'open.awaiting.id') };
       if (this.#enter(ref)) void this.#await(ref);
     }
   }
 
   async #submit(spec: JobSpec, field: string): Promise<void> {
-    const { jobs, limits, ids, clock } = this.#options;
+    const { jobs, limits, ids, clock, quotas } = this.#options;
     let ref: JobRef = { pool: spec.pool, id: spec.id };
     let watched: Watched | undefined;
     try {
       const job = toJobSpec(spec, limits, ids, clock, field);
       ref = { pool: job.pool, id: job.id };
+      allowPool(this.#identity, job.pool, `${field}.pool`);
       this.#enter(ref);
-      watched = await jobs.submitAndWatch(job);
+      const submit = () => jobs.submitAndWatch(job);
+      watched = await (quotas ? quotas.submit(this.#identity, () => jobs.untilEnded(job.pool, job.id), submit) : submit());
       this.#outbox.push('accepted', { id: job.id, created: watched.created, code: 0, message: '', reason: '' });
     } catch (error) {
       if (error instanceof MusterError && error.reason === 'WINDOW_FULL') return this.#end(error);

@@ -1,6 +1,7 @@
-import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
+import type { handleUnaryCall, Metadata, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
 import { MusterError, toError } from '../domain/errors.js';
+import type { Identity } from '../domain/identity.js';
 import { formatAddress } from '../domain/worker.js';
 import { type StatusReply, toStatus } from './status.js';
 
@@ -14,12 +15,19 @@ export interface CallContext {
   readonly deadlineMs: number;
   /** `ip:port` of the TCP peer, IPv6 in brackets; '' when the connection is gone already. */
   readonly peer: string;
+  /** Who calls; undefined where nobody is asked. */
+  readonly identity: Identity | undefined;
 }
+
+/** Who made the call with that metadata (see Guard). */
+export type Identify = (metadata: Metadata) => Identity | undefined;
 
 export interface UnaryOptions {
   clock: Clock;
   /** Told of every error that its caller is told nothing about. */
   onInternal: (error: Error, method: string) => void;
+  /** undefined: nobody is asked who calls. */
+  identify?: Identify;
 }
 
 export type Unary = <Req, Res>(fn: (request: Req, context: CallContext) => Promise<Res>) => handleUnaryCall<Req, Res>;
@@ -37,7 +45,7 @@ async function answer<Req, Res>(
   callback: sendUnaryData<Res>,
   options: UnaryOptions,
 ): Promise<void> {
-  const lifetime = new Lifetime(call, options.clock);
+  const lifetime = new Lifetime(call, options);
   let response: Res;
   try {
     response = await fn(call.request, lifetime);
@@ -61,6 +69,7 @@ function refusal(thrown: unknown, method: string, options: UnaryOptions): Status
  */
 class Lifetime implements CallContext {
   readonly deadlineMs: number;
+  readonly identity: Identity | undefined;
   /** As grpc-js has it, which forgets it with the connection. */
   readonly #peer: string;
   #listener: (() => void) | undefined;
@@ -68,7 +77,8 @@ class Lifetime implements CallContext {
   #gone = false;
   #ended = false;
 
-  constructor(call: ServerUnaryCall<unknown, unknown>, clock: Clock) {
+  constructor(call: ServerUnaryCall<unknown, unknown>, { clock, identify }: UnaryOptions) {
+    this.identity = identify?.(call.metadata);
     this.#peer = call.getPeer();
     this.deadlineMs = Math.max(0, Number(call.getDeadline()) - clock.now());
     call.once('cancelled', () => this.#leave());

@@ -1,5 +1,6 @@
 import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid } from '../domain/errors.js';
+import { allowPool, type Identity, speakerOf } from '../domain/identity.js';
 import type { Verdict } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { ReportedResult, WorkerManager } from '../fleet/worker-manager.js';
@@ -23,6 +24,8 @@ export interface WorkerServiceOptions {
   limits: WorkerLimits & { maxResultBytes: number };
   /** How often a worker should Ping. */
   pingIntervalMs: number;
+  /** This replica asks for credentials: a caller without (at LEGACY_ADDR) has no say over workers of those with. */
+  secured?: boolean;
 }
 
 const MAX_RESULTS = 64;
@@ -52,16 +55,21 @@ export class OrchestratorGrpcServer {
   handlers(): WorkerServiceServer {
     const { manager, unary, limits, pingIntervalMs } = this.#options;
     return {
-      register: unary(async (request, { peer }) => {
+      register: unary(async (request, { peer, identity }) => {
         const info = toWorkerInfo(request, limits, ipOf(peer));
-        const { boot } = await manager.registerWorker(info, ipOf(peer));
+        allowPool(identity, info.pool, 'pool');
+        const { boot } = await manager.registerWorker(info, ipOf(peer), this.#by(identity));
         return { success: true, message: '', boot, replica: manager.replica, pingInterval: toDuration(pingIntervalMs) };
       }),
-      ping: unary(({ pool, id, boot }) => manager.ping(checkPool(pool, 'pool'), checkId(id, 'id'), boot)),
-      deregister: unary(async ({ pool, id, boot, drainTimeout }) => ({
-        held: await manager.deregister(checkPool(pool, 'pool'), checkId(id, 'id'), boot, durationMs(drainTimeout, 'drain_timeout', { zero: true })),
-      })),
-      report: unary(async (request) => this.#report(request)),
+      ping: unary(async ({ pool, id, boot }, { identity }) =>
+        manager.ping(allowPool(identity, checkPool(pool, 'pool'), 'pool'), checkId(id, 'id'), boot, this.#by(identity)),
+      ),
+      deregister: unary(async ({ pool, id, boot, drainTimeout }, { identity }) => {
+        const allowed = allowPool(identity, checkPool(pool, 'pool'), 'pool');
+        const timeoutMs = durationMs(drainTimeout, 'drain_timeout', { zero: true });
+        return { held: await manager.deregister(allowed, checkId(id, 'id'), boot, timeoutMs, this.#by(identity)) };
+      }),
+      report: unary(async (request, { identity }) => this.#report(request, identity)),
       attach: this.#options.attach,
     };
   }
@@ -70,18 +78,24 @@ export class OrchestratorGrpcServer {
   legacyHandlers(): LegacyServer {
     const { manager, unary, limits } = this.#options;
     return {
-      register: unary(async (request, { peer }) => {
-        await manager.registerWorker(legacyWorkerInfo(request, limits.legacyPool, ipOf(peer)), ipOf(peer));
+      register: unary(async (request, { peer, identity }) => {
+        const info = legacyWorkerInfo(request, allowPool(identity, limits.legacyPool, 'pool'), ipOf(peer));
+        await manager.registerWorker(info, ipOf(peer), this.#by(identity));
         return { success: true, message: '' };
       }),
-      ping: unary(async ({ id }) => {
-        const { healthy } = await manager.ping(limits.legacyPool, checkId(id, 'id'), '');
+      ping: unary(async ({ id }, { identity }) => {
+        const pool = allowPool(identity, limits.legacyPool, 'pool');
+        const { healthy } = await manager.ping(pool, checkId(id, 'id'), '', this.#by(identity));
         return { healthy };
       }),
     };
   }
 
-  async #report(request: ReportRequest) {
+  #by(identity: Identity | undefined): string {
+    return speakerOf(identity, this.#options.secured ?? false);
+  }
+
+  async #report(request: ReportRequest, identity: Identity | undefined) {
     const { manager, limits } = this.#options;
     if (request.results.length > MAX_RESULTS) throw invalid('results', `must be at most ${MAX_RESULTS}`);
     const held = request.beat?.held;
@@ -97,11 +111,12 @@ export class OrchestratorGrpcServer {
       }),
     );
     const reported = await manager.report({
-      pool: checkPool(request.pool, 'pool'),
+      pool: allowPool(identity, checkPool(request.pool, 'pool'), 'pool'),
       worker: checkId(request.workerId, 'worker_id'),
       boot: request.boot,
       results,
       held,
+      by: this.#by(identity),
     });
     return {
       settlements: results.map(({ jobId, fence }, i) => ({ jobId, fence, verdict: VERDICTS[reported.verdicts[i] ?? 'stale'] })),

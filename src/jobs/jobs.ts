@@ -38,8 +38,17 @@ export class Jobs {
     this.#options = options;
   }
 
-  submit(spec: JobSpec): Promise<Accepted> {
-    return this.#options.submitter.submit({ spec, wait: false });
+  /** `told`: this replica is told of the job's end (see `untilEnded`). */
+  submit(spec: JobSpec, told = false): Promise<Accepted> {
+    return this.#options.submitter.submit({ spec, wait: told });
+  }
+
+  /**
+   * Resolves when that job has ended, or `end` was called. Begin before it is submitted, here, with the word that this replica is told; end it in
+   * every case. Throws `resource_exhausted` TOO_MANY_WAITERS.
+   */
+  untilEnded(pool: string, id: string): { ended: Promise<unknown>; end: () => void } {
+    return this.#options.waiters.wait(pool, id);
   }
 
   /**
@@ -128,20 +137,21 @@ export class Jobs {
     return { jobs, next: index < indexes.length ? `${index}.${offset}` : '' };
   }
 
-  async pause(pool: string, on: boolean): Promise<void> {
+  /** `who`: the operator. */
+  async pause(pool: string, on: boolean, who = ''): Promise<void> {
     const { store, matching } = this.#options;
     await store.enter(pool);
-    await matching.call(pool, () => store.jobs.pause(pool, on));
+    await matching.call(pool, () => store.jobs.pause(pool, on, who));
   }
 
   /** A bounded part of the work: call until done. */
-  async purge(pool: string, scope: 'queued' | 'buried'): Promise<{ purged: number; done: boolean }> {
-    const purged = await this.#options.store.jobs.purge(pool, scope, BULK);
+  async purge(pool: string, scope: 'queued' | 'buried', who = ''): Promise<{ purged: number; done: boolean }> {
+    const purged = await this.#options.store.jobs.purge(pool, scope, BULK, who);
     return { purged, done: purged < BULK };
   }
 
   /** A bounded part of the work: call until done. */
-  async retryBuried(pool: string): Promise<{ retried: number; done: boolean }> {
+  async retryBuried(pool: string, who = ''): Promise<{ retried: number; done: boolean }> {
     const { store, matching } = this.#options;
     const [index] = indexesOf(pool, 'failed');
     if (!index) return { retried: 0, done: true };
@@ -151,6 +161,7 @@ export class Jobs {
       store.jobs.retry(
         pool,
         ids.map((id) => ({ id })),
+        who,
       ),
     );
     return { retried: answers.filter((answer) => answer === 'retried').length, done: ids.length < BULK };

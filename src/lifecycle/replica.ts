@@ -14,8 +14,10 @@ import type { Hint } from '../store/inbox.js';
 import { keys } from '../store/keys.js';
 import { Store } from '../store/store.js';
 import { type Core, createCore } from './core.js';
+import { hostPort } from './host-port.js';
 import { scriptLimits } from './limits.js';
 import { errorLog, type Logger } from './log.js';
+import { openSecurity, type Security } from './security.js';
 import { createServices } from './services.js';
 
 export interface ReplicaOptions {
@@ -54,6 +56,7 @@ export class Replica {
   readonly #giveUp = new AbortController();
   readonly #waitsOver = new AbortController();
   readonly #servers: GrpcServer[] = [];
+  #security: Security | undefined;
   #mode: Mode = 'created';
   #grpcPort = 0;
   #startedAt = 0;
@@ -104,6 +107,7 @@ export class Replica {
   async start(signal: AbortSignal): Promise<{ grpcPort: number; httpPort: number; legacyPort: number }> {
     this.#turn('starting', 'created');
     const { config, clock } = this.#options;
+    this.#security = await openSecurity(config, clock, this.log);
     // Liveness answers from the beginning: waiting for Redis is not being dead.
     const httpPort = (await this.#probes?.start()) ?? 0;
     await this.#store.start(
@@ -121,13 +125,14 @@ export class Replica {
       log: this.log,
       replica: this.id,
       health: this.#healthService,
+      security: this.#security,
       waitsOver: this.#waitsOver.signal,
       stopping: this.#giveUp.signal,
       onError: this.#onError,
     });
     const server = newServer(this.#core.manager, services);
     this.#servers.push(server);
-    this.#grpcPort = await listen(server, config.GRPC_ADDR);
+    this.#grpcPort = await listen(server, config.GRPC_ADDR, this.#security?.tls);
     let legacyPort = 0;
     if (config.LEGACY_ADDR !== '') {
       const legacy = newLegacyServer(this.#core.manager, services);
@@ -194,6 +199,7 @@ export class Replica {
     this.#core.finisher.stop();
     this.#core.manager.closeGrpcAll();
     this.#core.judgement.stop();
+    await this.#security?.stop();
     await this.#store.removeReplica().catch(() => undefined);
     await this.#by(endsAt, 'probes', [this.#probes?.stop()]);
     await this.#by(endsAt, 'Redis', [this.#store.stop()]);
@@ -290,9 +296,4 @@ export class Replica {
     if (silent && !this.#sentAway) this.#core.attacher.sendAway('no_redis');
     this.#sentAway = silent;
   }
-}
-
-function hostPort(address: string): { host: string; port: number } {
-  const colon = address.lastIndexOf(':');
-  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) };
 }

@@ -4,6 +4,7 @@ import { MusterError, toError } from '../domain/errors.js';
 import { arm } from './failpoint.js';
 import { createLog } from './log.js';
 import { Replica } from './replica.js';
+import { checkSecurity } from './security.js';
 import { VERSION } from './version.js';
 
 const EXIT = { stopped: 0, failed: 1, unreachable: 3 };
@@ -16,12 +17,7 @@ const SIGNALS = { SIGTERM: 15, SIGINT: 2 } as const;
  * Rejects with ConfigError for what it may not serve.
  */
 export async function runService(config: Config): Promise<number> {
-  if (!config.INSECURE) {
-    throw new ConfigError(
-      'MUSTER_INSECURE: this version serves plaintext without credentials, and does so only when told to: set it to true (--insecure) where ' +
-        'the network is trusted. TLS and credentials come with a later version.',
-    );
-  }
+  checkSecurity(config);
   const replica = new Replica({
     config,
     version: VERSION,
@@ -30,7 +26,7 @@ export async function runService(config: Config): Promise<number> {
     random: systemRandom,
     log: (id) => createLog(config.LOG_LEVEL, id),
   });
-  replica.log.warn('INSECURE: plaintext, and whoever reaches this port may do everything');
+  if (config.INSECURE) replica.log.warn('INSECURE: plaintext, and whoever reaches this port may do everything');
   arm(config.FAILPOINT, replica.log);
   // A bug of ours in the background of one call: no reason to cut everybody else's.
   process.on('unhandledRejection', (reason) => replica.log.error({ err: toError(reason) }, 'unhandled rejection'));
@@ -51,6 +47,7 @@ export async function runService(config: Config): Promise<number> {
     if (!told.signal.aborted) {
       replica.log.fatal({ err: toError(error) }, 'cannot start');
       await replica.stop();
+      if (error instanceof ConfigError) throw error;
       return error instanceof MusterError && error.code === 'unavailable' ? EXIT.unreachable : EXIT.failed;
     }
   }

@@ -10,6 +10,7 @@ import { createSession } from '../grpc/session-service.js';
 import { createUnary } from '../grpc/unary.js';
 import { type Core, TURN_OVER } from './core.js';
 import type { Logger } from './log.js';
+import type { Security } from './security.js';
 
 export interface ServicesOptions {
   config: Config;
@@ -20,6 +21,8 @@ export interface ServicesOptions {
   log: Logger;
   replica: string;
   health: HealthService;
+  /** undefined: nobody is asked for credentials. */
+  security: Security | undefined;
   /** Aborted when waits are given up: they are answered with the jobs' present state. */
   waitsOver: AbortSignal;
   /** Aborted when the replica begins to stop. */
@@ -32,9 +35,12 @@ const ENVELOPE_BYTES = 64 * 1024;
 
 /** Everything that a replica serves, over its core. */
 export function createServices(options: ServicesOptions): Services {
-  const { config, core, clock, ids, random, log, replica, health, waitsOver, stopping, onError } = options;
+  const { config, core, clock, ids, random, log, replica, health, security, waitsOver, stopping, onError } = options;
   const onInternal = (error: Error, method: string) => log.error({ err: error, method }, 'a call failed inside');
-  const unary = createUnary({ clock, onInternal });
+  const guard = security?.guard;
+  const quotas = security?.quotas;
+  const identify = guard?.identityOf;
+  const unary = createUnary({ clock, onInternal, identify });
   const { manager, jobs, queries } = core;
   const limits = {
     maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
@@ -58,6 +64,8 @@ export function createServices(options: ServicesOptions): Services {
     replica,
     onError,
     onUnknownFrame,
+    identify,
+    quotas,
   });
   const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
   return {
@@ -70,6 +78,7 @@ export function createServices(options: ServicesOptions): Services {
       ids,
       stopping: waitsOver,
       onError: (error) => onInternal(error as Error, 'BatchSubmitJobs'),
+      quotas,
     }),
     admin: new AdminService({ manager, queries, jobs, unary, clock, stopping, maxWatchers: 100 }),
     health,
@@ -85,10 +94,13 @@ export function createServices(options: ServicesOptions): Services {
         maxFrameBytes: 16 * largest + ENVELOPE_BYTES,
         onError,
         onUnknownFrame,
+        identify,
       }),
       limits: workerLimits,
       pingIntervalMs: config.HEALTH_INTERVAL_MS,
+      secured: guard !== undefined,
     },
+    guard,
     limits: {
       // A batch of submissions, or of results, in one message; or a pool's descriptors.
       maxReceiveBytes: Math.max(16 * largest, MAX_DESCRIPTORS_BYTES) + ENVELOPE_BYTES,

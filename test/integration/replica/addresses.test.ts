@@ -3,14 +3,18 @@ import { readConfig } from '../../../src/config.js';
 import { WorkerState } from '../../../src/grpc/generated/muster/v1/admin.js';
 import type { EmbeddedRedis } from '../../../src/lifecycle/embedded-redis.js';
 import { ownRedis } from '../../helpers/redis.js';
+import { bearer, testFile, token } from '../../helpers/secured.js';
 import { getWorker, type Running, refusal, startReplica, startWith } from './support.js';
 import { register, runnerWorker } from './workers.js';
 
 let redis: EmbeddedRedis;
 
-/** As a deployment would be with TLS: nothing is free because it is a test. The class allows it, the service does not yet. */
+/** As a deployment would be: nothing is free because it is a test. */
 function secured(settings: Record<string, unknown>): Promise<Running> {
-  return startWith(readConfig({}, { REDIS_URL: redis.url, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '', STOP_LEAD_MS: 0, ...settings }));
+  const { secret, line } = token('admin', 'test');
+  const security = { TOKENS_FILE: testFile('tokens', line).path, TLS_TERMINATED: true };
+  const config = readConfig({}, { REDIS_URL: redis.url, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '', STOP_LEAD_MS: 0, ...security, ...settings });
+  return startWith(config, { channel: bearer(secret) });
 }
 
 beforeAll(async () => {

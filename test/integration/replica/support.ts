@@ -7,7 +7,7 @@ import type { Worker } from '../../../src/grpc/generated/muster/v1/admin.js';
 import { type DeepPartial, type Job, type JobSpec, JobState } from '../../../src/grpc/generated/muster/v1/job.js';
 import { Replica } from '../../../src/lifecycle/replica.js';
 import { ApiError } from '../../../src/sdk/api-error.js';
-import { type Api, connect } from '../../../src/sdk/connect.js';
+import { type Api, type ConnectOptions, connect } from '../../../src/sdk/connect.js';
 import { jobSpec } from '../../../src/sdk/run.js';
 import { until } from '../../helpers/until.js';
 
@@ -45,7 +45,8 @@ export async function startReplica(redisUrl: string, settings: Partial<Record<ke
   return startWith(readConfig({}, { ...here, TIME_SCALE: 0.1, PING_TIMEOUT_MS: 9_000, DELIVERY_MS: 25_000, ...settings }));
 }
 
-export async function startWith(config: Config): Promise<Running> {
+/** `options`: how its `api` connects. */
+export async function startWith(config: Config, options: ConnectOptions = {}): Promise<Running> {
   const lines: LogLine[] = [];
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -63,7 +64,7 @@ export async function startWith(config: Config): Promise<Running> {
   });
   const { grpcPort, httpPort } = await replica.start(AbortSignal.timeout(10_000));
   const target = `127.0.0.1:${grpcPort}`;
-  const api = connect(target);
+  const api = connect(target, options);
   let stopping: Promise<void> | undefined;
   const stop = () => {
     stopping ??= replica.stop().then(() => api.close());

@@ -1,0 +1,181 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { Contract } from '../../../src/grpc/generated/muster/v1/common.js';
+import { WorkerInfo } from '../../../src/grpc/generated/muster/v1/worker.js';
+import { WorkerServiceClient } from '../../../src/grpc/generated/worker/worker.js';
+import type { ApiError } from '../../../src/sdk/api-error.js';
+import type { Api } from '../../../src/sdk/connect.js';
+import { Client, Worker } from '../../../src/sdk/index.js';
+import { jobSpec } from '../../../src/sdk/run.js';
+import { firstContract } from '../../helpers/first-contract.js';
+import { ownRedis } from '../../helpers/redis.js';
+import { over, type Secured, startSecured, token } from '../../helpers/secured.js';
+import { until } from '../../helpers/until.js';
+import { legacyWorker, methodWorker } from '../replica/workers.js';
+
+const TOKENS = {
+  one: token('worker', 'one'),
+  two: token('worker', 'two'),
+  builds: token('worker', 'builds-only', ['builds', 'deploys']),
+  client: token('client', 'client'),
+  buyer: token('client', 'buyer', ['builds']),
+  admin: token('admin', 'admin'),
+};
+let replica: Secured;
+const apis = {} as Record<keyof typeof TOKENS, Api>;
+
+beforeAll(async () => {
+  const redis = await ownRedis();
+  replica = await startSecured(redis.url, {
+    tokens: Object.values(TOKENS).map(({ line }) => line),
+    settings: { DIAL_ALLOW: '127.0.0.0/8', DIAL_PLAINTEXT: '127.0.0.0/8', LEGACY_ADDR: '127.0.0.1:0', LEGACY_POOL: 'legacies' },
+  });
+  for (const [who, { secret }] of Object.entries(TOKENS)) apis[who as keyof typeof TOKENS] = replica.api(over(replica.ca, { secret }));
+});
+
+async function reason(call: Promise<unknown>): Promise<string> {
+  try {
+    await call;
+    return '';
+  } catch (error) {
+    const { codeName, reason } = error as ApiError;
+    return `${codeName} ${reason}`;
+  }
+}
+
+const echo = async (value: unknown) => value;
+
+const NOT_YOURS = 'PERMISSION_DENIED NOT_YOURS';
+const info = (fields: Partial<WorkerInfo>) => WorkerInfo.fromPartial({ ip: '127.0.0.1', contract: Contract.CONTRACT_METHOD, ...fields });
+
+/** Every way to speak for a worker by a unary call. */
+function ways(api: Api, pool: string, id: string, port: number, boot: string): Record<string, () => Promise<unknown>> {
+  const beat = { held: [] };
+  return {
+    Register: () => api.register(info({ pool, id, port, boot })),
+    Ping: () => api.ping({ pool, id, boot }),
+    Report: () => api.report({ pool, workerId: id, boot, results: [], beat: undefined }),
+    'Report with a beat': () => api.report({ pool, workerId: id, boot, results: [], beat }),
+    Deregister: () => api.deregister({ pool, id, boot, drainTimeout: undefined }),
+  };
+}
+
+describe('a dialed worker', () => {
+  test('is its identity’s alone: nobody else registers, pings, reports or deregisters for it; an admin may', async () => {
+    const { port } = await methodWorker();
+    await apis.one.register(info({ pool: 'dialed', id: 'w', port, boot: 'b' }));
+    for (const [way, call] of Object.entries(ways(apis.two, 'dialed', 'w', port, 'b'))) expect(await reason(call()), way).toBe(NOT_YOURS);
+    for (const who of [apis.one, apis.admin]) {
+      const { Deregister, ...others } = ways(who, 'dialed', 'w', port, 'b');
+      for (const [way, call] of Object.entries(others)) expect(await reason(call()), way).toBe('');
+    }
+    expect(await reason(apis.one.deregister({ pool: 'dialed', id: 'w', boot: 'b', drainTimeout: undefined }))).toBe('');
+  });
+
+  test('whose id is dead is anybody’s', async () => {
+    const { port } = await methodWorker();
+    await apis.one.register(info({ pool: 'dead', id: 'w', port, boot: 'b' }));
+    await apis.admin.evictWorker({ pool: 'dead', id: 'w', reason: '' });
+    expect(await reason(apis.two.register(info({ pool: 'dead', id: 'w', port, boot: 'c' })))).toBe('');
+    expect(await reason(apis.one.ping({ pool: 'dead', id: 'w', boot: 'c' }))).toBe(NOT_YOURS);
+  });
+
+  test('that is heard keeps its address: a newcomer of another identity does not bury it by naming it', async () => {
+    const { port } = await methodWorker();
+    await apis.one.register(info({ pool: 'addresses', id: 'w', port, boot: 'b' }));
+    expect(await reason(apis.two.register(info({ pool: 'addresses', id: 'x', port, boot: 'c' })))).toBe('ALREADY_EXISTS ADDRESS_TAKEN');
+    expect(await apis.one.ping({ pool: 'addresses', id: 'w', boot: 'b' })).toMatchObject({ healthy: true });
+    expect(await reason(apis.one.register(info({ pool: 'addresses', id: 'x', port, boot: 'c' })))).toBe('');
+  });
+});
+
+test('an attached worker is its identity’s alone, while it lives', async () => {
+  const worker = (secret: string) =>
+    new Worker({ target: replica.target, credentials: over(replica.ca, { secret }), pool: 'attached', id: 'w', slowRetryMs: 50 }).handle(
+      'echo',
+      echo,
+    );
+  const first = worker(TOKENS.one.secret);
+  await first.start({ signals: false });
+  const second = worker(TOKENS.two.secret);
+  const refusals: string[] = [];
+  second.on('error', (error) => refusals.push((error as ApiError).reason));
+  const starting = second.start({ signals: false });
+  await until(() => refusals.includes('NOT_YOURS'));
+  for (const [way, call] of Object.entries(ways(apis.two, 'attached', 'w', 1, first.boot))) {
+    if (way !== 'Register') expect(await reason(call()), way).toBe(NOT_YOURS);
+  }
+  await first.stop({ graceMs: 0 });
+  await starting;
+  await second.stop({ graceMs: 0 });
+});
+
+test('the first contract at LEGACY_ADDR: no credentials, no say over workers of those with, and taken over by the first who has some', async () => {
+  const plain = firstContract(replica.legacyTarget);
+  const old = await legacyWorker('old');
+  expect(await plain.register({ id: 'old', ip: '127.0.0.1', port: old.port, region: '' })).toMatchObject({ success: true });
+  expect(await plain.ping({ id: 'old' })).toEqual({ healthy: true });
+  const legacy = { pool: 'legacies', contract: Contract.CONTRACT_LEGACY, ip: '127.0.0.1' };
+  expect(await reason(apis.one.register(WorkerInfo.fromPartial({ ...legacy, id: 'old', port: old.port })))).toBe('');
+  await expect(plain.ping({ id: 'old' })).rejects.toMatchObject({ code: 7 });
+  await expect(plain.register({ id: 'old', ip: '127.0.0.1', port: old.port, region: '' })).rejects.toMatchObject({ code: 7 });
+  expect(await reason(apis.two.ping({ pool: 'legacies', id: 'old', boot: '' }))).toBe(NOT_YOURS);
+  expect(await reason(apis.one.ping({ pool: 'legacies', id: 'old', boot: '' }))).toBe('');
+  plain.close();
+});
+
+describe('pools=', () => {
+  const REFUSED = 'PERMISSION_DENIED POOL_REFUSED';
+  const job = { pool: 'other', id: 'j' };
+  const spec = jobSpec({ ...job, work: { $case: 'kind', value: 'echo' } });
+  const CALLS: [string, () => Promise<unknown>][] = [
+    ['Register', () => apis.builds.register(info({ pool: 'other', id: 'w', port: 1, boot: 'b' }))],
+    ['Ping', () => apis.builds.ping({ pool: 'other', id: 'w', boot: '' })],
+    ['Ping of the default pool', () => apis.builds.ping({ pool: '', id: 'w', boot: '' })],
+    ['Deregister', () => apis.builds.deregister({ pool: 'other', id: 'w', boot: '', drainTimeout: undefined })],
+    ['Report', () => apis.builds.report({ pool: 'other', workerId: 'w', boot: '', results: [], beat: undefined })],
+    ['SubmitJob', () => apis.buyer.submitJob({ spec })],
+    ['RunJob', () => apis.buyer.runJob({ spec, wait: undefined, cancelOnDisconnect: false })],
+    ['WaitJob', () => apis.buyer.waitJob({ ...job, wait: undefined })],
+    ['GetJob', () => apis.buyer.getJob(job)],
+    ['ListJobs', () => apis.buyer.listJobs({ pool: 'other', state: 0, pageSize: 0, pageToken: '' })],
+    ['CancelJob', () => apis.buyer.cancelJob(job)],
+    ['RetryJob', () => apis.buyer.retryJob(job)],
+  ];
+  test.each(CALLS)('%s for another pool is refused', async (_name, call) => {
+    expect(await reason(call())).toBe(REFUSED);
+  });
+
+  test('the first contract over TLS is of LEGACY_POOL, which must be one of them', async () => {
+    const client = new WorkerServiceClient(replica.target, over(replica.ca, { secret: TOKENS.builds.secret }));
+    const code = await new Promise((resolve) => client.ping({ id: 'w' }, (error) => resolve(error?.code)));
+    expect(code).toBe(7);
+    client.close();
+  });
+
+  test('each of a batch by itself', async () => {
+    const good = jobSpec({ pool: 'builds', id: 'good', work: { $case: 'kind', value: 'echo' } });
+    const { results } = await apis.buyer.batchSubmitJobs({ specs: [good, spec] });
+    expect(results.map(({ created, reason }) => [created, reason])).toEqual([
+      [true, ''],
+      [false, 'POOL_REFUSED'],
+    ]);
+  });
+
+  test('each of a session by itself; Attach as a whole', async () => {
+    const client = new Client({ target: replica.target, credentials: over(replica.ca, { secret: TOKENS.buyer.secret }) });
+    await expect(client.submit('echo', 1, { pool: 'other' })).rejects.toMatchObject({ reason: 'POOL_REFUSED' });
+    const handle = await client.submit('echo', 1, { pool: 'builds' });
+    expect(handle.created).toBe(true);
+    const creds = over(replica.ca, { secret: TOKENS.builds.secret });
+    const worker = (pool: string) => new Worker({ target: replica.target, credentials: creds, pool, id: 'w', slowRetryMs: 50 }).handle('echo', echo);
+    const wrong = worker('other');
+    const refusals: string[] = [];
+    wrong.on('error', (error) => refusals.push((error as ApiError).reason));
+    const starting = wrong.start({ signals: false }).catch(() => undefined);
+    await until(() => refusals.includes('POOL_REFUSED'));
+    const right = worker('builds');
+    await right.start({ signals: false });
+    expect(await handle.result()).toBe(1);
+    await Promise.all([wrong.stop({ graceMs: 0 }), right.stop({ graceMs: 0 }), client.close(), starting]);
+  });
+});
