@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { parseFailpoint } from './domain/failpoints.js';
-import { parseSentinelUrl } from './domain/redis-url.js';
+import { parseRedisUrl } from './domain/redis-url.js';
 import { parseRolePattern } from './domain/san.js';
 
 /**
@@ -34,13 +34,19 @@ const list = (about: string, fallback: string[] = []) =>
 export const fields = {
   REDIS_URL: text(
     'redis://127.0.0.1:6379',
-    'Where the truth is: redis:// or rediss://; redis+sentinel://host:port,host:port/master[/db] by Sentinels',
+    'Where the truth is: redis://[user:password@]host:port; redis+sentinel://host:port,host:port/master[/db] by Sentinels; ' +
+      'redis+cluster://host:port,host:port for a Cluster; rediss instead of redis for TLS',
   ),
+  REDIS_CA: text('', 'PEM file: the authority that signs the certificates of Redis (and Sentinels); empty: those that Node trusts'),
+  REDIS_CERT: text('', 'PEM file: our certificate, where Redis wants one'),
+  REDIS_KEY: text('', 'PEM file: the key of REDIS_CERT'),
+  REDIS_SERVER_NAME: text('', 'The name in the certificates of Redis, where it is not the host of REDIS_URL'),
   REDIS_TIMEOUT_MS: ms(800, 'A call to Redis without an answer by then has an unknown outcome'),
   DURABILITY: z
     .enum(['fast', 'durable'])
     .default('fast')
     .describe('What is relied on. fast: appendfsync everysec, else a warning; durable: appendfsync always, else it does not start'),
+  DURABILITY_UNCHECKED: flag('Start with DURABILITY=durable on a Redis that does not tell how it keeps its data: you have seen to it yourself'),
   GRPC_ADDR: text('0.0.0.0:50051', 'Where gRPC is served'),
   HTTP_ADDR: text('0.0.0.0:8080', 'Where /livez and /readyz are served; empty: nowhere'),
   LEGACY_ADDR: text('', 'A plaintext listener for the first contract alone; empty: none'),
@@ -165,7 +171,7 @@ export function readConfig(env: Record<string, string | undefined>, flags: Parti
   }
   if (config.TIME_SCALE !== 1 && !config.INSECURE) throw new ConfigError('MUSTER_TIME_SCALE is for tests: it needs MUSTER_INSECURE=true');
   if (config.FAILPOINT !== '') checkFailpoint(config);
-  checkRedisUrl(config);
+  checkRedis(config);
   checkRoles(config);
   return scaled(config);
 }
@@ -179,12 +185,16 @@ function checkFailpoint({ FAILPOINT, INSECURE }: Config): void {
   }
 }
 
-function checkRedisUrl({ REDIS_URL }: Config): void {
+function checkRedis(config: Config): void {
+  let tls = false;
   try {
-    parseSentinelUrl(REDIS_URL);
+    tls = parseRedisUrl(config.REDIS_URL).tls;
   } catch (error) {
     throw new ConfigError(`MUSTER_REDIS_URL: ${error instanceof Error ? error.message : String(error)}`);
   }
+  const set = (['REDIS_CA', 'REDIS_CERT', 'REDIS_KEY', 'REDIS_SERVER_NAME'] as const).filter((name) => config[name] !== '');
+  if (set.length > 0 && !tls) throw new ConfigError(`MUSTER_${set[0]} is for TLS, and MUSTER_REDIS_URL names none: write rediss instead of redis`);
+  if ((config.REDIS_CERT === '') !== (config.REDIS_KEY === '')) throw new ConfigError('MUSTER_REDIS_CERT and MUSTER_REDIS_KEY go together');
 }
 
 function checkRoles({ TLS_ROLES }: Config): void {

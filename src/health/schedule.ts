@@ -1,14 +1,15 @@
 import { DelayedError, type Job, Queue, Worker } from 'bullmq';
 import type { Clock } from '../domain/clock.js';
-import { redisFull, saysFull, toError } from '../domain/errors.js';
+import { redisFull, saysFull, toError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
+import { redisRefusal } from '../domain/redis-refusal.js';
+import { redisUser } from '../domain/redis-url.js';
 import type { CheckQueue, CheckTarget } from '../fleet/ports.js';
-import { redisAddress } from '../store/redis.js';
+import { type BullConnections, bullConnections, type RedisAccess } from '../store/redis.js';
 import { runChecks } from './checks.js';
 
 export interface HealthScheduleOptions {
-  /** As `ConnectOptions.url`. */
-  redisUrl: string;
+  access: RedisAccess;
   /** Keys of BullMQ stand under it. */
   prefix: string;
   replica: string;
@@ -55,26 +56,27 @@ const FULL_PAUSE_MS = 5_000;
  */
 export class HealthSchedule implements CheckQueue {
   readonly #options: HealthScheduleOptions;
-  readonly #queue: Queue;
-  readonly #worker: Worker;
   readonly #stop = new AbortController();
+  #bull: { queue: Queue; worker: Worker; connections: BullConnections } | undefined;
   #upserting: Promise<void> | undefined;
   #full = false;
   #sweeps = 0;
 
   constructor(options: HealthScheduleOptions) {
     this.#options = options;
-    const { redisUrl, prefix, concurrency } = options;
-    const common = {
-      prefix,
-      connection: { ...redisAddress(redisUrl), enableOfflineQueue: false, retryStrategy: (times: number) => Math.min(50 * times, 500) },
-    };
-    this.#queue = new Queue(QUEUE, { ...common, defaultJobOptions: { removeOnComplete: KEPT, removeOnFail: KEPT } });
-    this.#worker = new Worker(QUEUE, (job, token) => this.#work(job, token), {
-      prefix,
+  }
+
+  /** `tellsVersion`: where Redis refuses INFO, BullMQ must not ask for its version. */
+  start(tellsVersion: boolean): void {
+    const { access, prefix, concurrency } = this.#options;
+    const connections = bullConnections(access, (error) => this.#failed(error));
+    const common = { prefix, skipVersionCheck: !tellsVersion };
+    const queue = new Queue(QUEUE, { ...common, connection: connections.queue, defaultJobOptions: { removeOnComplete: KEPT, removeOnFail: KEPT } });
+    const worker = new Worker(QUEUE, (job, token) => this.#work(job, token), {
+      ...common,
       // Its loop takes a refusal for want of a connection as no job, and asks again at once, for ever: nothing else in the process would have
       // its turn, the reconnect neither. So its few commands wait for the connection.
-      connection: { ...common.connection, maxRetriesPerRequest: null, enableOfflineQueue: true },
+      connection: connections.worker,
       autorun: false,
       concurrency,
       lockDuration: 10_000,
@@ -83,48 +85,52 @@ export class HealthSchedule implements CheckQueue {
       removeOnComplete: { count: KEPT },
       removeOnFail: { count: KEPT },
     });
-    this.#queue.on('error', (error) => this.#failed(error));
-    this.#worker.on('error', (error) => this.#failed(error));
-    this.#worker.on('failed', (_job, error) => this.#say(error));
-  }
-
-  start(): void {
+    queue.on('error', (error) => this.#failed(error));
+    worker.on('error', (error) => this.#failed(error));
+    worker.on('failed', (_job, error) => this.#say(error));
+    this.#bull = { queue, worker, connections };
     // It ends when the worker is closed.
-    this.#worker.run().catch((error: unknown) => this.#say(error));
-    this.#upserting ??= this.#upsertAgainAndAgain();
+    worker.run().catch((error: unknown) => this.#say(error));
+    this.#upserting = this.#upsertAgainAndAgain(queue, worker);
   }
 
   /** Takes no more; what runs ends first, for so long. BullMQ's own stop waits for Redis, which may be away. */
   async stop(): Promise<void> {
     this.#stop.abort();
+    if (!this.#bull) return;
+    const { queue, worker, connections } = this.#bull;
     const closed = (async () => {
       await this.#upserting;
-      await Promise.allSettled([this.#worker.close(), this.#queue.close()]);
+      await Promise.allSettled([worker.close(), queue.close()]);
       return true;
     })();
-    if (await Promise.race([closed, this.#options.clock.sleep(STOP_MS)])) return;
-    await Promise.race([Promise.allSettled([this.#worker.disconnect(), this.#queue.disconnect()]), this.#options.clock.sleep(YIELD_MS)]);
+    if (!(await Promise.race([closed, this.#options.clock.sleep(STOP_MS)]))) {
+      await Promise.race([Promise.allSettled([worker.disconnect(), queue.disconnect()]), this.#options.clock.sleep(YIELD_MS)]);
+    }
+    connections.close();
   }
 
   async request(targets: CheckTarget[]): Promise<void> {
-    const askedAt = this.#options.clock.now();
+    const { clock } = this.#options;
+    if (!this.#bull) throw unavailable('STOPPED', 'the checks of this replica have not begun');
+    const askedAt = clock.now();
     for (let i = 0; i < targets.length; i += CHECKS_AT_ONCE) {
       const part = targets.slice(i, i + CHECKS_AT_ONCE);
-      await this.#queue.add(CHECK, { targets: part, askedAt } satisfies CheckJob, { attempts: 5, backoff: { type: 'fixed', delay: 500 } });
+      await this.#bull.queue.add(CHECK, { targets: part, askedAt } satisfies CheckJob, { attempts: 5, backoff: { type: 'fixed', delay: 500 } });
     }
   }
 
   /** The scheduler goes with Redis' data: whoever lives puts it there again. Concurrent upserts make no second one. */
-  async #upsertAgainAndAgain(): Promise<void> {
+  async #upsertAgainAndAgain(queue: Queue, worker: Worker): Promise<void> {
     const { clock, intervalMs } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
       let pauseMs = UPSERT_INTERVALS * intervalMs;
       try {
-        await this.#queue.upsertJobScheduler(SWEEP, { every: intervalMs }, { name: SWEEP, opts: { removeOnComplete: KEPT, removeOnFail: KEPT } });
+        await queue.upsertJobScheduler(SWEEP, { every: intervalMs }, { name: SWEEP, opts: { removeOnComplete: KEPT, removeOnFail: KEPT } });
         if (this.#full) {
           this.#full = false;
-          this.#worker.resume();
+          worker.resume();
         }
       } catch (error) {
         this.#failed(toError(error));
@@ -156,12 +162,13 @@ export class HealthSchedule implements CheckQueue {
     this.#say(error);
     if (this.#full || !saysFull(error)) return;
     this.#full = true;
-    this.#worker.pause(true).catch((thrown: unknown) => this.#say(thrown));
+    this.#bull?.worker.pause(true).catch((thrown: unknown) => this.#say(thrown));
   }
 
-  /** A full Redis in our words: BullMQ passes on what Redis said, which would be told as a bug. */
+  /** A full Redis, or one that refuses us, in our words: BullMQ passes on what Redis said, which would be told as a bug. */
   #say(thrown: unknown): void {
     const error = toError(thrown);
-    this.#options.onError(saysFull(error) ? redisFull(error) : error);
+    const refusal = redisRefusal(error, redisUser(this.#options.access.url));
+    this.#options.onError(refusal ?? (saysFull(error) ? redisFull(error) : error));
   }
 }

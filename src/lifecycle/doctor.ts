@@ -1,5 +1,5 @@
 import type { Config } from '../config.js';
-import { judgeDurability } from '../domain/durability.js';
+import { judgeDurability, refusesToStart } from '../domain/durability.js';
 import { SCHEMA } from '../store/schema.js';
 import type { Survey } from '../store/survey.js';
 
@@ -32,7 +32,7 @@ export interface Examined {
   survey: Survey;
   /** How many invariants are broken. */
   broken: number;
-  config: Pick<Config, 'DURABILITY' | 'HEALTH_INTERVAL_MS'>;
+  config: Pick<Config, 'DURABILITY' | 'DURABILITY_UNCHECKED' | 'HEALTH_INTERVAL_MS'>;
 }
 
 /** What is well and what is not, each with its remedy. Every check says something. */
@@ -55,23 +55,27 @@ export function diagnose({ survey, broken, config }: Examined): Diagnosis[] {
 }
 
 function version({ version }: Survey): Said {
+  if (version === '')
+    return warn('Redis does not tell its version', 'see for yourself that it is Redis 7.0 or newer, or Valkey; or let its user ask (INFO)');
   const old = Number(version.split('.')[0]) < REDIS_MAJOR;
   return old ? error(`Redis ${version} knows no scripts with flags`, 'run Redis 7.0 or newer, or Valkey') : ok(`Redis ${version}`);
 }
 
-function durability({ persistence }: Survey, { DURABILITY }: Examined['config']): Said {
-  const { verdict, what, remedy } = judgeDurability(DURABILITY, persistence);
-  const said = `MUSTER_DURABILITY is ${DURABILITY}; ${what}`;
-  if (verdict === 'met') return ok(said);
-  return verdict === 'weaker' && DURABILITY === 'durable' ? error(said, remedy) : warn(said, remedy);
+function durability({ persistence }: Survey, { DURABILITY, DURABILITY_UNCHECKED }: Examined['config']): Said {
+  const found = judgeDurability(DURABILITY, persistence);
+  const said = `MUSTER_DURABILITY is ${DURABILITY}; ${found.what}`;
+  if (found.verdict === 'met') return ok(said);
+  return (refusesToStart(DURABILITY, found, DURABILITY_UNCHECKED) ? error : warn)(said, found.remedy);
 }
 
 function eviction({ evictionPolicy }: Survey): Said {
   if (evictionPolicy === 'noeviction') return ok('Redis evicts nothing');
-  return error(`maxmemory-policy is ${evictionPolicy || 'not told'}: a full Redis forgets jobs`, 'set maxmemory-policy noeviction in Redis');
+  if (evictionPolicy === '') return warn('Redis does not tell its maxmemory-policy', 'see for yourself that it is noeviction');
+  return error(`maxmemory-policy is ${evictionPolicy}: a full Redis forgets jobs`, 'set maxmemory-policy noeviction in Redis');
 }
 
 function memory({ usedBytes, roomBytes }: Survey): Said {
+  if (usedBytes === 0) return ok('Redis does not tell');
   if (roomBytes === 0) return ok(`${megabytes(usedBytes)} used; Redis does not tell of how many`);
   const part = usedBytes / roomBytes;
   const what = `${megabytes(usedBytes)} of ${megabytes(roomBytes)} used (${Math.round(100 * part)} %)`;

@@ -5,6 +5,7 @@ import type { Finding } from '../store/audit.js';
 import { Inspection } from '../store/inspection.js';
 import { type Diagnosis, diagnose } from './doctor.js';
 import { scriptLimits } from './limits.js';
+import { redisAccess } from './redis-access.js';
 
 export type { Diagnosis, Finding };
 
@@ -16,7 +17,7 @@ async function inspecting<T>(config: Config, use: (inspection: Inspection) => Pr
   // Why it cannot be reached, and not only that.
   let last = '';
   const inspection = new Inspection({
-    url: config.REDIS_URL,
+    ...redisAccess(config),
     timeoutMs: ANSWER_MS,
     limits: scriptLimits(config),
     clock: systemClock,
@@ -28,7 +29,8 @@ async function inspecting<T>(config: Config, use: (inspection: Inspection) => Pr
     await inspection.start(AbortSignal.timeout(ANSWER_MS));
     return await use(inspection);
   } catch (error) {
-    if (error instanceof MusterError && last !== '') throw new MusterError(error.code, error.reason, `${error.message} (${last})`, { cause: error });
+    if (error instanceof MusterError && error.code === 'unavailable' && last !== '')
+      throw new MusterError(error.code, error.reason, `${error.message} (${last})`, { cause: error });
     throw error;
   } finally {
     inspection.stop();
@@ -59,7 +61,7 @@ export function examine(config: Config): Promise<Diagnosis[]> {
   return inspecting(config, async (inspection) => {
     const survey = await inspection.survey();
     // An old Redis has no scripts to look with.
-    const broken = Number(survey.version.split('.')[0]) < 7 ? 0 : (await inspection.audit()).length;
+    const broken = survey.version !== '' && Number(survey.version.split('.')[0]) < 7 ? 0 : (await inspection.audit()).length;
     return diagnose({ survey, broken, config });
   });
 }

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
-import { judgeDurability } from '../domain/durability.js';
+import { judgeDurability, refusesToStart } from '../domain/durability.js';
 import { MusterError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { Loop } from '../domain/loop.js';
@@ -17,6 +17,7 @@ import { type Core, createCore } from './core.js';
 import { hostPort } from './host-port.js';
 import { scriptLimits } from './limits.js';
 import { errorLog, type Logger } from './log.js';
+import { redisAccess } from './redis-access.js';
 import { openSecurity, type Security } from './security.js';
 import { createServices } from './services.js';
 
@@ -70,8 +71,9 @@ export class Replica {
     this.log = options.log(this.id);
     const onError = errorLog(this.log, clock);
     this.#onError = onError;
+    const access = redisAccess(config);
     this.#store = new Store({
-      url: config.REDIS_URL,
+      ...access,
       timeoutMs: config.REDIS_TIMEOUT_MS,
       home: this.id,
       limits: scriptLimits(config),
@@ -81,7 +83,7 @@ export class Replica {
       onError,
     });
     this.#schedule = new HealthSchedule({
-      redisUrl: config.REDIS_URL,
+      access,
       prefix: keys.bull,
       replica: this.id,
       clock,
@@ -144,7 +146,7 @@ export class Replica {
     for (const loop of this.#loops) loop.start();
     this.#core.ticker.start();
     this.#sweeper.start();
-    this.#schedule.start();
+    this.#schedule.start(this.#store.tellsVersion);
     this.#turn('serving', 'starting');
     for (const name of SERVED) this.#health.set(name, true);
     this.log.info({ grpcPort: this.#grpcPort, httpPort, legacyPort }, 'ready');
@@ -254,11 +256,11 @@ export class Replica {
 
   /** Whoever relies on more than Redis keeps is told before the first job, and not by the loss of one. */
   async #checkDurability(): Promise<void> {
-    const { DURABILITY } = this.#options.config;
-    const { verdict, what, remedy } = judgeDurability(DURABILITY, await this.#store.persistence());
-    if (verdict === 'met') return;
-    const said = `MUSTER_DURABILITY is ${DURABILITY}, but: ${what}. To mend it: ${remedy}`;
-    if (verdict === 'weaker' && DURABILITY === 'durable') throw new MusterError('failed_precondition', 'DURABILITY', said);
+    const { DURABILITY, DURABILITY_UNCHECKED } = this.#options.config;
+    const found = judgeDurability(DURABILITY, await this.#store.persistence());
+    if (found.verdict === 'met') return;
+    const said = `MUSTER_DURABILITY is ${DURABILITY}, but: ${found.what}. To mend it: ${found.remedy}`;
+    if (refusesToStart(DURABILITY, found, DURABILITY_UNCHECKED)) throw new MusterError('failed_precondition', 'DURABILITY', said);
     this.log.warn(said);
   }
 

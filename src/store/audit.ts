@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import { keys, ownerOf } from './keys.js';
+import { type Connection, mastersOf } from './nodes.js';
 import type { AuditScript, Broken, Doubt, Subject, Unsure } from './scripts/audit.js';
 
 /** One broken promise of docs/architecture.md. */
@@ -8,7 +8,7 @@ export interface Finding extends Broken {
 }
 
 export interface AuditOptions {
-  redis: Redis;
+  redis: Connection;
   script: AuditScript;
   /** Time between the two looks at what is wrong only if it lasts. */
   wait: () => Promise<void>;
@@ -72,18 +72,20 @@ export async function auditLive(options: AuditOptions, pool: string, jobs: reado
   return audit.findings;
 }
 
-async function* hashes(redis: Redis, match: string): AsyncGenerator<string> {
-  let cursor = '0';
-  do {
-    const [next, page] = await redis.scan(cursor, 'MATCH', match, 'COUNT', SCAN_PAGE, 'TYPE', 'hash');
-    yield* page;
-    cursor = next;
-  } while (cursor !== '0');
+async function* hashes(redis: Connection, match: string): AsyncGenerator<string> {
+  for (const node of mastersOf(redis)) {
+    let cursor = '0';
+    do {
+      const [next, page] = await node.scan(cursor, 'MATCH', match, 'COUNT', SCAN_PAGE, 'TYPE', 'hash');
+      yield* page;
+      cursor = next;
+    } while (cursor !== '0');
+  }
 }
 
 /** One pool's part: gathers subjects into pages, and what was found. */
 class PoolAudit {
-  readonly #redis: Redis;
+  readonly #redis: Connection;
   readonly #script: AuditScript;
   readonly #pool: string;
   readonly #page: Subject[] = [];

@@ -1,8 +1,9 @@
-import type { Redis } from 'ioredis';
 import type { Clock } from '../domain/clock.js';
-import { toError, unavailable } from '../domain/errors.js';
+import { MusterError, toError, unavailable } from '../domain/errors.js';
+import { redisUser } from '../domain/redis-url.js';
 import { type AuditOptions, auditLive, auditPools, type Finding } from './audit.js';
 import { keys } from './keys.js';
+import type { Connection } from './nodes.js';
 import { type ConnectOptions, commandConnection, connectOrWait } from './redis.js';
 import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
 import { AuditScript } from './scripts/audit.js';
@@ -24,19 +25,19 @@ const HOME = 'inspection';
 /** Looks at what Muster keeps in Redis from beside the replicas, and writes nothing. */
 export class Inspection {
   readonly #options: InspectionOptions;
-  readonly #redis: Redis;
+  readonly #redis: Connection;
   readonly #script: AuditScript;
 
   constructor(options: InspectionOptions) {
     this.#options = options;
     this.#redis = commandConnection(options);
-    this.#script = new AuditScript(new ScriptRunner(this.#redis, { ...options, home: HOME }));
+    this.#script = new AuditScript(new ScriptRunner(this.#redis, { ...options, home: HOME, user: redisUser(options.url) }));
   }
 
-  /** Rejects with `unavailable` REDIS_AWAY when Redis cannot be reached before `signal` aborts. */
+  /** Rejects with `unavailable` REDIS_AWAY when Redis cannot be reached before `signal` aborts, and at once when it refuses us. */
   async start(signal: AbortSignal): Promise<void> {
-    await connectOrWait(this.#redis, signal).catch((error: unknown) => {
-      throw unavailable('REDIS_AWAY', 'Redis is not reachable', toError(error));
+    await connectOrWait(this.#redis, signal, this.#options.url).catch((error: unknown) => {
+      throw error instanceof MusterError ? error : unavailable('REDIS_AWAY', 'Redis is not reachable', toError(error));
     });
   }
 
@@ -73,7 +74,7 @@ export class Inspection {
     try {
       return await reading;
     } catch (error) {
-      throw redisError(toError(error), what);
+      throw redisError(toError(error), what, redisUser(this.#options.url));
     }
   }
 }

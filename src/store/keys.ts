@@ -1,79 +1,82 @@
 /**
- * Every name in Redis, each with its type. Names are for people: `redis-cli` is a supported way to look.
+ * Every name in Redis. Names are for people: `redis-cli` is a supported way to look. The comment of each is its entry in docs/redis-schema.md, which
+ * scripts/redis-schema.ts writes: the type, and one sentence or two.
  * All keys of a pool carry it as hash tag, so that they share a slot of a Cluster. The scripts build the same names from the prefix of
  * their KEYS[1] (`lua/lib/base.lua`); test/integration/store holds the two together.
  */
 const pool = (name: string) => `muster:{${name}}:`;
 
 export const keys = {
-  /** SET: pool names. A pool is added before anything of it is written. */
+  /** SET: pool names, each added before anything of the pool is written. */
   pools: 'muster:pools',
-  /** STRING: the schema's version. */
+  /** STRING: the schema's version; a replica does not start beside one that it cannot work with. */
   schema: 'muster:schema',
   /** HASH + TTL: one replica: address, version, links, started, draining. */
   replica: (id: string) => `muster:replica:${id}`,
-  /** ZSET: replica id → last beat (ms), of the whole cluster. */
+  /** ZSET: replica → its last beat (ms), of the whole fleet. */
   replicas: 'muster:replicas',
-  /** STRING + TTL: Redlock. */
+  /** STRING + TTL: Redlock, around a worker's registration and the ticker. */
   lock: (what: string) => `muster:lock:${what}`,
-  /** Channel: every replica looks at its links now. */
+  /** CHANNEL: every replica looks at its links now. */
   sweep: 'muster:sweep',
-  /** STRING: ms of the last sweep that BullMQ fired. */
+  /** STRING: time (ms) of the last sweep that BullMQ fired. */
   swept: 'muster:swept',
-  /** BullMQ's own keys. */
+  /** PREFIX: BullMQ's own keys, which are BullMQ's to describe: health sweeps and checks. */
   bull: 'muster:{bull}',
 
-  /** Pattern of SCAN: all keys of one pool, or ('*') of all. */
+  /** PATTERN: of SCAN: all keys of one pool, or (`*`) of all. */
   ofPool: (name: string) => `${pool(name)}*`,
-  /** HASH: fence, ticked, grace, paused, family, tombstones, and counters. KEYS[1] of every script. */
+  /** HASH: the pool: `fence`, `ticked`, `grace`, `paused`, `family`, `tombstones`, and counters. KEYS[1] of every script. */
   meta: (name: string) => `${pool(name)}meta`,
-  /** HASH: one worker. */
+  /** ABSENT: never written. On a Cluster every script names it too, so that Redis refuses the script while the slot is being moved. */
+  moving: (name: string) => `${pool(name)}moving`,
+  /** HASH: one worker: address, contract, slots, state, listed, blocked, boot, home, link, misses, drained … */
   worker: (name: string, id: string) => `${pool(name)}worker:${id}`,
-  /** STRING: JSON. */
+  /** STRING: a worker's labels, as JSON. */
   workerLabels: (name: string, id: string) => `${pool(name)}worker:${id}:labels`,
-  /** STRING: JSON. */
+  /** STRING: the kinds that a worker runs, as JSON. */
   workerKinds: (name: string, id: string) => `${pool(name)}worker:${id}:kinds`,
-  /** HASH: ip:port → which dialed worker is there. */
+  /** HASH: `ip:port` → which dialed worker is there; a newcomer supersedes. */
   addresses: (name: string) => `${pool(name)}addresses`,
-  /** ZSET: worker id → its last own sign of life (ms). */
+  /** ZSET: the roll: worker → its last own sign of life (ms). */
   workers: (name: string) => `${pool(name)}workers`,
-  /** ZSET: dead worker id → time of death (ms). */
+  /** ZSET: dead worker → time of death (ms); forgotten after MUSTER_FORGET_MS. */
   dead: (name: string) => `${pool(name)}dead`,
-  /** HASH: job id → fence, or !fence in quarantine. Absent when idle. */
+  /** HASH: what a worker holds: job → `fence`, or `!fence` in quarantine. Absent when idle. */
   held: (name: string, worker: string) => `${pool(name)}held:${worker}`,
-  /** LIST: the free-worker queue. One entry a worker with a free slot, first in first out. */
+  /** LIST: the free-worker queue: one entry a worker with a free slot, first in first out. */
   free: (name: string) => `${pool(name)}free`,
-  /** LIST: waiting job ids, one list a priority (0-3), 3 first. */
+  /** LIST: waiting job ids, one list a priority (0-3); 3 goes first. */
   waiting: (name: string, priority: number) => `${pool(name)}waiting:${priority}`,
-  /** HASH: one job. */
+  /** HASH: one job: spec and state, short fields only. */
   job: (name: string, id: string) => `${pool(name)}job:${id}`,
-  /** STRING: bytes, until the job ends well. */
+  /** STRING: a job's payload, until the job ends well. */
   payload: (name: string, id: string) => `${pool(name)}job:${id}:payload`,
-  /** STRING: JSON. */
+  /** STRING: a job's metadata, as JSON. */
   metadata: (name: string, id: string) => `${pool(name)}job:${id}:metadata`,
-  /** STRING: bytes. */
+  /** STRING: the result of a job that succeeded. */
   result: (name: string, id: string) => `${pool(name)}job:${id}:result`,
-  /** STRING: JSON of the last failure. */
+  /** STRING: a job's last failure, as JSON. */
   error: (name: string, id: string) => `${pool(name)}job:${id}:error`,
-  /** STRING: bytes that the worker reported last. */
+  /** STRING: what the worker reported last of a job that runs. */
   progress: (name: string, id: string) => `${pool(name)}job:${id}:progress`,
-  /** ZSET: job id → when to look at its lease again (ms); also `!fence worker job` → end of a METHOD worker's quarantine. */
+  /** ZSET: job → when to look at its lease again (ms); also `!fence worker job` → end of a METHOD worker's quarantine. */
   leases: (name: string) => `${pool(name)}leases`,
-  /** ZSET: job id → due time (ms). */
+  /** ZSET: job → due time (ms): delayed start, retry backoff. */
   later: (name: string) => `${pool(name)}later`,
-  /** ZSET: job id → its queue or total deadline (ms); also `@worker` → its drain timeout. */
+  /** ZSET: job → its queue or total deadline (ms); also `@worker` → its drain timeout. */
   deadlines: (name: string) => `${pool(name)}deadlines`,
   /** ZSET: dead letter → time of burial (ms). */
   buried: (name: string) => `${pool(name)}buried`,
-  /** ZSET: finished job → time (ms), the last ones. */
+  /** ZSET: the last finished jobs → time (ms). */
   finished: (name: string) => `${pool(name)}finished`,
-  /** ZSET: replica id → last beat (ms), of the replicas that have workers or waiters here. */
+  /** ZSET: replica → its last beat here (ms), of those that have workers or waiters in the pool. */
   homes: (name: string) => `${pool(name)}homes`,
-  /** STRING: a FileDescriptorSet: what the messages of the pool's methods look like, for people. */
+  /** STRING: the FileDescriptorSet of the pool's methods, which a sidecar stored: what their messages look like, for people. */
   descriptors: (name: string) => `${pool(name)}descriptors`,
-  /** STREAM: the last transitions. */
+  /** STREAM: transitions of workers, dead letters, operators' acts; the last ones. */
   events: (name: string) => `${pool(name)}events`,
-  /** Channel: hints for one replica: `assign job fence worker`, `cancel job fence worker`, `done job`. */
+  /** CHANNEL: hints for one replica: `assign job fence worker`, `cancel job fence worker`, `done job`. */
   home: (name: string, replica: string) => `${pool(name)}home:${replica}`,
 } as const;
 

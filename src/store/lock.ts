@@ -1,8 +1,8 @@
-import type { Redis } from 'ioredis';
 import Redlock, { ExecutionError, type Lock, ResourceLockedError } from 'redlock';
 import type { Clock, Random } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import { keys } from './keys.js';
+import type { Connection } from './nodes.js';
 import { redisError } from './runner.js';
 
 export interface Held {
@@ -21,13 +21,15 @@ const RETRY_MS = 50;
  */
 export class Locks {
   readonly #redlock: Redlock;
+  readonly #user: string;
   readonly #clock: Clock;
   readonly #random: Random;
 
-  constructor(redis: Redis, clock: Clock, random: Random) {
+  constructor(redis: Connection, user: string, clock: Clock, random: Random) {
     this.#redlock = new Redlock([redis], { retryCount: 0, driftFactor: 0.01, automaticExtensionThreshold: 0 });
     // Failures of single servers are reported through each call.
     this.#redlock.on('error', () => undefined);
+    this.#user = user;
     this.#clock = clock;
     this.#random = random;
   }
@@ -52,7 +54,7 @@ export class Locks {
     } catch (error) {
       const failure = await firstVote(error);
       if (failure instanceof ResourceLockedError) return undefined;
-      throw redisError(failure, 'a lock');
+      throw redisError(failure, 'a lock', this.#user);
     }
   }
 

@@ -1,21 +1,18 @@
-import type { Redis } from 'ioredis';
 import type { Contract, Family, HeldLease, WorkerRecord, WorkerState } from '../domain/worker.js';
 import { keys } from './keys.js';
+import { type Connection, type Read, readAll } from './nodes.js';
 
 /** Workers as they stand, in the order asked for; undefined where there is none. One round trip. */
-export async function readWorkers(redis: Redis, pool: string, ids: readonly string[]): Promise<(WorkerRecord | undefined)[]> {
-  if (ids.length === 0) return [];
-  const pipeline = redis.pipeline();
-  for (const id of ids) {
-    pipeline.hgetall(keys.worker(pool, id));
-    pipeline.zscore(keys.workers(pool), id);
-    pipeline.hgetall(keys.held(pool, id));
-    pipeline.mget(keys.workerLabels(pool, id), keys.workerKinds(pool, id));
-  }
-  const replies = (await pipeline.exec()) ?? [];
-  for (const [error] of replies) if (error) throw error;
+export async function readWorkers(redis: Connection, pool: string, ids: readonly string[]): Promise<(WorkerRecord | undefined)[]> {
+  const reads = ids.flatMap((id): Read[] => [
+    ['hgetall', keys.worker(pool, id)],
+    ['zscore', keys.workers(pool), id],
+    ['hgetall', keys.held(pool, id)],
+    ['mget', keys.workerLabels(pool, id), keys.workerKinds(pool, id)],
+  ]);
+  const values = await readAll(redis, reads);
   return ids.map((id, i) => {
-    const [hash, seen, held, json] = replies.slice(4 * i, 4 * i + 4).map(([, value]) => value);
+    const [hash, seen, held, json] = values.slice(4 * i, 4 * i + 4);
     return toRecord(
       pool,
       id,
@@ -62,7 +59,7 @@ function toRecord(
 }
 
 /** Whose worker it is, and whether it lives; both '' when there is none, the owner '' when it is nobody's. */
-export async function readOwner(redis: Redis, pool: string, id: string): Promise<{ owner: string; state: WorkerState | '' }> {
+export async function readOwner(redis: Connection, pool: string, id: string): Promise<{ owner: string; state: WorkerState | '' }> {
   const [owner, state] = await redis.hmget(keys.worker(pool, id), 'owner', 'state');
   return { owner: owner ?? '', state: (state ?? '') as WorkerState | '' };
 }
@@ -75,15 +72,12 @@ export function toHeld(held: Record<string, string>): HeldLease[] {
 }
 
 /** What many workers hold, in the order asked for. One round trip. */
-export async function readHeld(redis: Redis, pool: string, workers: readonly string[]): Promise<HeldLease[][]> {
-  if (workers.length === 0) return [];
-  const pipeline = redis.pipeline();
-  for (const worker of workers) pipeline.hgetall(keys.held(pool, worker));
-  const replies = (await pipeline.exec()) ?? [];
-  return replies.map(([error, held]) => {
-    if (error) throw error;
-    return toHeld(held as Record<string, string>);
-  });
+export async function readHeld(redis: Connection, pool: string, workers: readonly string[]): Promise<HeldLease[][]> {
+  const hashes = await readAll(
+    redis,
+    workers.map((worker) => ['hgetall', keys.held(pool, worker)]),
+  );
+  return hashes.map((held) => toHeld(held as Record<string, string>));
 }
 
 export interface PoolRecord {
@@ -101,23 +95,20 @@ export interface PoolRecord {
   retriedTotal: number;
 }
 
-export async function readPools(redis: Redis, names: readonly string[]): Promise<PoolRecord[]> {
-  const pipeline = redis.pipeline();
-  const each = 9;
-  for (const name of names) {
-    pipeline.hgetall(keys.meta(name));
-    pipeline.zcard(keys.workers(name));
-    pipeline.llen(keys.free(name));
-    for (let priority = 0; priority < 4; priority++) pipeline.llen(keys.waiting(name, priority));
-    pipeline.zcard(keys.later(name));
-    pipeline.zcard(keys.buried(name));
-    pipeline.zcard(keys.leases(name));
-  }
-  const replies = (await pipeline.exec()) ?? [];
-  for (const [error] of replies) if (error) throw error;
-  const values = replies.map(([, value]) => value);
+export async function readPools(redis: Connection, names: readonly string[]): Promise<PoolRecord[]> {
+  const reads = names.map((name): Read[] => [
+    ['hgetall', keys.meta(name)],
+    ['zcard', keys.workers(name)],
+    ['llen', keys.free(name)],
+    ...[0, 1, 2, 3].map((priority): Read => ['llen', keys.waiting(name, priority)]),
+    ['zcard', keys.later(name)],
+    ['zcard', keys.buried(name)],
+    ['zcard', keys.leases(name)],
+  ]);
+  const each = reads[0]?.length ?? 0;
+  const values = await readAll(redis, reads.flat());
   return names.map((name, i) => {
-    const [meta, workers, free, w0, w1, w2, w3, later, buried, leases] = values.slice((each + 1) * i, (each + 1) * (i + 1));
+    const [meta, workers, free, w0, w1, w2, w3, later, buried, leases] = values.slice(each * i, each * (i + 1));
     const hash = meta as Record<string, string>;
     const num = (field: string) => Number(hash[field] ?? 0);
     return {
@@ -146,7 +137,7 @@ export interface PoolEvent {
 }
 
 /** Events after `after` (an id, or '$' for what comes from now on: then only the newest id is answered). */
-export async function readEvents(redis: Redis, pool: string, after: string, count: number): Promise<{ last: string; events: PoolEvent[] }> {
+export async function readEvents(redis: Connection, pool: string, after: string, count: number): Promise<{ last: string; events: PoolEvent[] }> {
   if (after === '$') {
     const [newest] = await redis.xrevrange(keys.events(pool), '+', '-', 'COUNT', 1);
     return { last: newest?.[0] ?? '0-0', events: [] };

@@ -1,6 +1,6 @@
-import type { Redis } from 'ioredis';
 import type { Failure, JobRecord, JobState, RetryPolicy } from '../domain/job.js';
 import { keys } from './keys.js';
+import { type Connection, type Read, readAll } from './nodes.js';
 
 const EMPTY = Buffer.alloc(0);
 
@@ -10,22 +10,16 @@ export interface ReadOptions {
 }
 
 /** Jobs as they stand, in the order asked for; undefined where there is none. One round trip. Rejects as ioredis does. */
-export async function readJobs(redis: Redis, pool: string, ids: readonly string[], { bodies }: ReadOptions): Promise<(JobRecord | undefined)[]> {
-  if (ids.length === 0) return [];
-  const pipeline = redis.pipeline();
-  for (const id of ids) {
-    pipeline.hgetall(keys.job(pool, id));
-    const small = [keys.error(pool, id), keys.metadata(pool, id)];
-    const large = [keys.result(pool, id), keys.payload(pool, id), keys.progress(pool, id)];
-    pipeline.mgetBuffer(...(bodies ? [...small, ...large] : small));
-  }
-  const replies = (await pipeline.exec()) ?? [];
-  return ids.map((id, i) => {
-    const [hashError, hash] = replies[2 * i] ?? [];
-    const [valuesError, values] = replies[2 * i + 1] ?? [];
-    if (hashError ?? valuesError) throw hashError ?? valuesError;
-    return toRecord(pool, id, hash as Record<string, string>, values as (Buffer | null)[]);
+export async function readJobs(redis: Connection, pool: string, ids: readonly string[], { bodies }: ReadOptions): Promise<(JobRecord | undefined)[]> {
+  const reads = ids.flatMap((id): Read[] => {
+    const large = bodies ? [keys.result(pool, id), keys.payload(pool, id), keys.progress(pool, id)] : [];
+    return [
+      ['hgetall', keys.job(pool, id)],
+      ['mgetBuffer', keys.error(pool, id), keys.metadata(pool, id), ...large],
+    ];
   });
+  const values = await readAll(redis, reads);
+  return ids.map((id, i) => toRecord(pool, id, values[2 * i] as Record<string, string>, values[2 * i + 1] as (Buffer | null)[]));
 }
 
 function toRecord(pool: string, id: string, hash: Record<string, string>, values: (Buffer | null)[]): JobRecord | undefined {
@@ -102,7 +96,7 @@ export function indexesOf(pool: string, state: JobState): JobIndex[] {
 }
 
 /** Ids out of an index, `count` from `offset` on. */
-export async function readIndex(redis: Redis, index: JobIndex, offset: number, count: number): Promise<string[]> {
+export async function readIndex(redis: Connection, index: JobIndex, offset: number, count: number): Promise<string[]> {
   const end = offset + count - 1;
   if (index.kind === 'list') return redis.lrange(index.key, offset, end);
   return index.newestFirst ? redis.zrevrange(index.key, String(offset), String(end)) : redis.zrange(index.key, String(offset), String(end));

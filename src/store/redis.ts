@@ -1,24 +1,46 @@
-import { Redis, type RedisOptions } from 'ioredis';
-import { parseSentinelUrl } from '../domain/redis-url.js';
+import { Cluster, type ClusterOptions, type Command, Redis, type RedisOptions } from 'ioredis';
+import { redisRefusal } from '../domain/redis-refusal.js';
+import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-url.js';
+import type { Connection } from './nodes.js';
 
-export interface ConnectOptions {
-  /** Of one Redis, or of Sentinels that know it (see domain/redis-url.ts). */
+/** PEM texts. What is absent is what Node takes by default. */
+export interface RedisTls {
+  ca?: string;
+  cert?: string;
+  key?: string;
+  /** The name in the server's certificate, where it is not the host that is connected to. */
+  servername?: string;
+}
+
+/** How a Redis is reached. */
+export interface RedisAccess {
+  /** Of one Redis, of Sentinels that know it, or of a Cluster (see domain/redis-url.ts). */
   url: string;
+  /** For rediss URLs. */
+  tls?: RedisTls;
+}
+
+export interface ConnectOptions extends RedisAccess {
   /** A command without an answer by then has an unknown outcome. */
   timeoutMs: number;
   /** For logs; the connection mends itself. */
   onError: (error: Error) => void;
 }
 
+/** Those of one Redis and of each node of a Cluster. */
+type SharedOptions = Omit<RedisOptions, 'replyMapping'>;
+
 /** A connection that has said nothing for that many command timeouts is dead, whatever TCP says. */
 const DEAD_AFTER_TIMEOUTS = 3;
 const RECONNECT_MS = { first: 50, most: 500 };
+/** Who has which slot is asked for that often, besides whenever a node says that it moved. */
+const SLOTS_REFRESH_MS = 5_000;
 
 /**
  * What every connection has in common. Lost replies are not asked for again by the client (that would run a script twice without our
  * knowing); commands fail at once while Redis is away, and have an end when it is silent.
  */
-function options({ timeoutMs }: ConnectOptions): RedisOptions {
+function options({ timeoutMs }: ConnectOptions): SharedOptions {
   return {
     lazyConnect: true,
     autoResendUnfulfilledCommands: false,
@@ -33,34 +55,79 @@ function options({ timeoutMs }: ConnectOptions): RedisOptions {
   };
 }
 
+function reconnectMs(attempt: number): number {
+  return Math.min(RECONNECT_MS.first * attempt, RECONNECT_MS.most);
+}
+
 /**
- * Where a connection goes to. Through Sentinels it is asked for at each connect who is the master. A master that was demoted breaks its
- * connections; who came to it before the Sentinels named the new one sees that it takes no writes, and connects again.
+ * Where a connection to one Redis goes to. Through Sentinels it is asked for at each connect who is the master. A master that was demoted
+ * breaks its connections; who came to it before the Sentinels named the new one sees that it takes no writes, and connects again.
  */
-export function redisAddress(url: string): RedisOptions & { url?: string } {
-  const target = parseSentinelUrl(url);
-  if (target === undefined) return { url };
-  const { sentinels, name, db, username, password, tls } = target;
+function singleOptions({ url, tls = {} }: RedisAccess): RedisOptions & { url?: string } {
+  const target = parseRedisUrl(url);
+  // Servers before 7.2 do not know CLIENT SETINFO, and one that keeps to an ACL of the time before would log it as refused.
+  const common = { disableClientInfo: true, ...(target.tls ? { tls } : {}) };
+  if (target.kind === 'single') return { url, ...common };
+  if (target.kind === 'cluster') throw new Error('a Cluster has no single address');
+  const { sentinels, name, db, username, password } = target;
   return {
+    ...common,
     ...{ sentinels, name, db, username, password },
-    ...(tls ? { tls: {}, enableTLSForSentinelMode: true } : {}),
+    ...(target.tls ? { sentinelTLS: tls, enableTLSForSentinelMode: true } : {}),
     sentinelRetryStrategy: reconnectMs,
     reconnectOnError: ({ message }) => message.startsWith('READONLY'),
   };
 }
 
-function reconnectMs(attempt: number): number {
-  return Math.min(RECONNECT_MS.first * attempt, RECONNECT_MS.most);
+function clusterOptions({ username, password, tls: isTls }: ClusterTarget, tls: RedisTls = {}) {
+  return {
+    lazyConnect: true,
+    clusterRetryStrategy: reconnectMs,
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
+    // A name is resolved when it is connected to: certificates are for names.
+    dnsLookup: ((host, done) => done(null, host)) satisfies ClusterOptions['dnsLookup'],
+    redisOptions: { disableClientInfo: true, username, password, ...(isTls ? { tls } : {}) },
+  };
 }
 
-function open(connect: ConnectOptions, more: RedisOptions = {}): Redis {
-  const { url, ...address } = redisAddress(connect.url);
+/** A Cluster that is away as a whole fails commands at once, as one Redis does; ioredis would keep them until it is back. */
+class PromptCluster extends Cluster {
+  override sendCommand(command: Command, stream?: Parameters<Cluster['sendCommand']>[1], node?: unknown): unknown {
+    if (this.status === 'ready' || this.status === 'wait' || command.name === 'cluster') return super.sendCommand(command, stream, node);
+    command.reject(new Error("Cluster isn't ready and enableOfflineQueue options is false"));
+    return command.promise;
+  }
+}
+
+function openCluster(
+  target: ClusterTarget,
+  connect: ConnectOptions,
+  more: SharedOptions,
+  cluster: Pick<ClusterOptions, 'shardedSubscribers'>,
+): Cluster {
+  const { redisOptions, ...rest } = clusterOptions(target, connect.tls);
+  const { enableOfflineQueue: _, retryStrategy: __, ...each } = { ...options(connect), ...more };
+  return new PromptCluster(target.nodes, {
+    ...rest,
+    slotsRefreshTimeout: Math.max(connect.timeoutMs, 1000),
+    // Neither is a command sent again whose reply was lost, nor does it wait for a failover: whoever asked decides.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    ...cluster,
+    redisOptions: { ...redisOptions, ...each },
+  });
+}
+
+function open(connect: ConnectOptions, more: SharedOptions = {}, cluster: Pick<ClusterOptions, 'shardedSubscribers'> = {}): Connection {
+  const target = parseRedisUrl(connect.url);
+  if (target.kind === 'cluster') return openCluster(target, connect, more, cluster);
+  const { url, ...address } = singleOptions(connect);
   const all = { ...options(connect), ...address, ...more };
   return url === undefined ? new Redis({ sentinelCommandTimeout: connect.timeoutMs, ...all }) : new Redis(url, all);
 }
 
 /** For scripts and reads. */
-export function commandConnection(connect: ConnectOptions): Redis {
+export function commandConnection(connect: ConnectOptions): Connection {
   const redis = open(connect);
   redis.on('error', connect.onError);
   return redis;
@@ -70,20 +137,23 @@ export function commandConnection(connect: ConnectOptions): Redis {
  * For hints alone: a subscribed connection takes no other commands. After a loss whoever subscribed does so again: where ioredis does it, an
  * answer that comes too late is a rejection that nobody handles, and the end of the process.
  */
-export function subscriberConnection(connect: ConnectOptions): Redis {
+export function subscriberConnection(connect: ConnectOptions): Connection {
   // An idle subscriber hears nothing for long, rightly; the inbox pings it instead.
-  const redis = open(connect, { socketTimeout: undefined, autoResubscribe: false });
+  const redis = open(connect, { socketTimeout: undefined, autoResubscribe: false }, { shardedSubscribers: true });
   redis.on('error', connect.onError);
   return redis;
 }
 
-/** Connects, and keeps trying: resolves when ready. Rejects only when `signal` aborts. */
-export async function connectOrWait(redis: Redis, signal: AbortSignal): Promise<void> {
-  if (redis.status === 'wait') redis.connect().catch(() => undefined);
+/**
+ * Connects, and keeps trying: resolves when ready. Rejects when `signal` aborts, and with a MusterError at once for what no waiting mends: a
+ * certificate, a password, a permission.
+ */
+export async function connectOrWait(redis: Connection, signal: AbortSignal, url: string): Promise<void> {
   if (redis.status === 'ready') return;
   await new Promise<void>((resolve, reject) => {
     const end = () => {
       redis.off('ready', ready);
+      redis.off('error', refused);
       signal.removeEventListener('abort', abort);
     };
     const ready = () => {
@@ -94,8 +164,45 @@ export async function connectOrWait(redis: Redis, signal: AbortSignal): Promise<
       end();
       reject(signal.reason);
     };
+    const refused = (error: Error) => {
+      const refusal = redisRefusal(error, redisUser(url));
+      if (!refusal) return;
+      end();
+      reject(refusal);
+    };
     redis.on('ready', ready);
+    redis.on('error', refused);
     signal.addEventListener('abort', abort, { once: true });
     if (signal.aborted) abort();
+    else if (redis.status === 'wait') redis.connect().catch(() => undefined);
   });
+}
+
+type BullOptions = Omit<RedisOptions, 'retryStrategy'> & { retryStrategy: typeof reconnectMs };
+
+/** What BullMQ takes as its `connection`, for a queue and for a worker. */
+export interface BullConnections {
+  /** Fails at once while Redis is away. */
+  queue: BullOptions | Cluster;
+  /** Its few commands wait for Redis. */
+  worker: BullOptions | Cluster;
+  /** Of one Redis BullMQ ends what it opened; a Cluster is given to it open, and ended here. */
+  close(): void;
+}
+
+export function bullConnections(access: RedisAccess, onError: (error: Error) => void): BullConnections {
+  const target = parseRedisUrl(access.url);
+  if (target.kind !== 'cluster') {
+    const common = { ...singleOptions(access), enableOfflineQueue: false, retryStrategy: reconnectMs };
+    return { queue: common, worker: { ...common, maxRetriesPerRequest: null, enableOfflineQueue: true }, close: () => undefined };
+  }
+  const { redisOptions, ...rest } = clusterOptions(target, access.tls);
+  const shared = { ...rest, redisOptions: { ...redisOptions, maxRetriesPerRequest: null } };
+  const [queue, worker] = [new PromptCluster(target.nodes, shared), new Cluster(target.nodes, shared)];
+  for (const cluster of [queue, worker]) cluster.on('error', onError);
+  const close = () => {
+    queue.disconnect();
+    worker.disconnect();
+  };
+  return { queue, worker, close };
 }

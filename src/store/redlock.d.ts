@@ -1,6 +1,6 @@
 /** What we use of redlock 5.0.0-beta.2, whose package names no types that NodeNext resolution can find. */
 declare module 'redlock' {
-  import type { Redis } from 'ioredis';
+  import type { Cluster, Redis } from 'ioredis';
 
   export interface Settings {
     driftFactor: number;
@@ -23,7 +23,7 @@ declare module 'redlock' {
   }
 
   export default class Redlock {
-    constructor(clients: Iterable<Redis>, settings: Settings);
+    constructor(clients: Iterable<Redis | Cluster>, settings: Settings);
     on(event: 'error', listener: (error: Error) => void): this;
     /** Rejects with ExecutionError. `duration` in ms. */
     acquire(resources: string[], duration: number): Promise<Lock>;

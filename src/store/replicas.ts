@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import { keys } from './keys.js';
+import { type Connection, readAll } from './nodes.js';
 
 export interface ReplicaRecord {
   id: string;
@@ -15,44 +15,44 @@ export interface ReplicaRecord {
  * and one that is behind would be taken off. Not what homes are judged by (that is `beat`): for lists, and for who may check
  * whom.
  */
-export async function writeReplica(redis: Redis, record: ReplicaRecord, ttlMs: number): Promise<void> {
+export async function writeReplica(redis: Connection, record: ReplicaRecord, ttlMs: number): Promise<void> {
   const key = keys.replica(record.id);
   const [seconds] = await redis.time();
   const now = Number(seconds) * 1_000;
-  await redis
-    .multi()
-    .hset(key, {
-      address: record.address,
-      version: record.version,
-      links: record.links,
-      started: record.startedAt,
-      draining: record.draining ? 1 : 0,
-    })
-    .pexpire(key, ttlMs)
-    .zadd(keys.replicas, now, record.id)
-    .zremrangebyscore(keys.replicas, '-inf', now - 10 * ttlMs)
-    .exec();
+  const { address, version, links, startedAt, draining } = record;
+  // Two, because on a Cluster they are in two places; each is whole: a record without its end would stay for ever.
+  await Promise.all([
+    redis
+      .multi()
+      .hset(key, { address, version, links, started: startedAt, draining: draining ? 1 : 0 })
+      .pexpire(key, ttlMs)
+      .exec(),
+    redis
+      .multi()
+      .zadd(keys.replicas, now, record.id)
+      .zremrangebyscore(keys.replicas, '-inf', now - 10 * ttlMs)
+      .exec(),
+  ]);
 }
 
 /** The same for a Redis that is full and takes no new record: the one that it has goes on. false: it has none. */
-export async function keepReplica(redis: Redis, id: string, ttlMs: number): Promise<boolean> {
+export async function keepReplica(redis: Connection, id: string, ttlMs: number): Promise<boolean> {
   return (await redis.pexpire(keys.replica(id), ttlMs)) === 1;
 }
 
-export async function removeReplica(redis: Redis, id: string): Promise<void> {
-  await redis.multi().del(keys.replica(id)).zrem(keys.replicas, id).exec();
+export async function removeReplica(redis: Connection, id: string): Promise<void> {
+  await Promise.all([redis.del(keys.replica(id)), redis.zrem(keys.replicas, id)]);
 }
 
-export async function readReplicas(redis: Redis): Promise<ReplicaRecord[]> {
+export async function readReplicas(redis: Connection): Promise<ReplicaRecord[]> {
   const ids = await redis.zrange(keys.replicas, '0', '-1');
-  const pipeline = redis.pipeline();
-  for (const id of ids) pipeline.hgetall(keys.replica(id));
-  const replies = (await pipeline.exec()) ?? [];
+  const hashes = await readAll(
+    redis,
+    ids.map((id) => ['hgetall', keys.replica(id)]),
+  );
   const records: ReplicaRecord[] = [];
   ids.forEach((id, i) => {
-    const [error, value] = replies[i] ?? [];
-    if (error) throw error;
-    const hash = value as Record<string, string>;
+    const hash = hashes[i] as Record<string, string>;
     if (hash['address'] === undefined) return;
     records.push({
       id,

@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { MusterError, redisFull, saysFull, toError, unavailable } from '../domain/errors.js';
 import { LEGACY_METHOD } from '../domain/names.js';
+import { redisRefusal } from '../domain/redis-refusal.js';
 import { keys } from './keys.js';
+import { type Connection, isCluster, mastersOf } from './nodes.js';
 import { scripts } from './scripts.generated.js';
 
 export type ScriptName = keyof typeof scripts;
@@ -40,6 +42,8 @@ export interface RunnerOptions {
   limits: ScriptLimits;
   /** This replica's id: ARGV[1] of every script. */
   home: string;
+  /** Whom Redis takes us for, as errors tell it. */
+  user: string;
   testClock?: boolean;
   /** Changes a composed script before it is used. For tests alone: that they go red when a script is wrong. */
   mutate?: (source: string) => string;
@@ -50,19 +54,23 @@ export interface RunnerOptions {
  * A reply that does not come leaves the outcome unknown: every script may be run again with the same arguments.
  */
 export class ScriptRunner {
-  readonly #redis: Redis;
+  readonly #redis: Connection;
   readonly #home: string;
+  readonly #user: string;
   readonly #mutate: (source: string) => string;
   readonly #sources = new Map<string, { sha: string; source: string }>();
   /** Highest fence seen, a pool: a Redis that lost its newest writes must not issue them again. 2^53 µs is the year 2255. */
   readonly #seen = new Map<string, number>();
 
-  constructor(redis: Redis, options: RunnerOptions) {
+  constructor(redis: Connection, options: RunnerOptions) {
     this.#redis = redis;
     this.#home = options.home;
+    this.#user = options.user;
     this.#mutate = options.mutate ?? ((source) => source);
     const limits = Object.entries(options.limits).map(([name, value]) => `local ${name} = ${value}`);
-    const preamble = [...limits, `local LEGACY_METHOD = '${LEGACY_METHOD}'`, options.testClock ? TEST_CLOCK : CLOCK].join('\n');
+    // On a Cluster every node would pass on what is published, and only the slot's own node what is published to it.
+    const names = [`local LEGACY_METHOD = '${LEGACY_METHOD}'`, `local PUBLISH = '${isCluster(redis) ? 'SPUBLISH' : 'PUBLISH'}'`];
+    const preamble = [...limits, ...names, options.testClock ? TEST_CLOCK : CLOCK].join('\n');
     for (const [name, script] of Object.entries(scripts)) {
       this.#compose(name, shebang(script), preamble, script.source);
     }
@@ -76,12 +84,18 @@ export class ScriptRunner {
     this.#sources.set(name, { sha: createHash('sha1').update(text).digest('hex'), source: text });
   }
 
-  /** Loads all scripts, so that calls in flight need no second round. */
+  /** Loads all scripts, on each master of a Cluster, so that calls in flight need no second round. Rejects with MusterError. */
   async load(): Promise<void> {
-    const pipeline = this.#redis.pipeline();
-    for (const { source } of this.#sources.values()) pipeline.script('LOAD', source);
-    const replies = await pipeline.exec();
-    for (const [error] of replies ?? []) if (error) throw error;
+    const load = async (node: Redis) => {
+      const pipeline = node.pipeline();
+      for (const { source } of this.#sources.values()) pipeline.script('LOAD', source);
+      for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;
+    };
+    const loaded = await Promise.allSettled(mastersOf(this.#redis).map(load));
+    const failures = loaded.flatMap((one) => (one.status === 'rejected' ? [redisError(toError(one.reason), 'the scripts', this.#user)] : []));
+    // A node that is away gets each script when it is first needed there.
+    const [failure] = failures.filter(({ code }) => code !== 'unavailable' || failures.length === loaded.length);
+    if (failure) throw failure;
   }
 
   saw(pool: string, fence: number): void {
@@ -89,8 +103,8 @@ export class ScriptRunner {
   }
 
   /**
-   * Runs one script on one pool. Rejects with MusterError: `unavailable` (REDIS_AWAY: it was not sent; REDIS_UNKNOWN: it may have run),
-   * `resource_exhausted` (REDIS_FULL), `internal` for a bug.
+   * Runs one script on one pool. Rejects with MusterError: `unavailable` (REDIS_AWAY: it was not sent; REDIS_MOVING: not now; REDIS_UNKNOWN: it may have run),
+   * `resource_exhausted` (REDIS_FULL), `failed_precondition` (REDIS_REFUSES), `internal` for a bug.
    */
   async run<N extends ScriptName>(name: N, pool: string, args: Args<N>, items: readonly Each<N>[] = [], variant: string = name): Promise<Reply> {
     const script = scripts[name];
@@ -100,19 +114,23 @@ export class ScriptRunner {
     const source = this.#sources.get(variant);
     if (!source) throw new MusterError('internal', 'NO_SCRIPT', `no script ${variant}`);
     try {
-      return await this.#evaluate(source, keys.meta(pool), argv);
+      return await this.#evaluate(source, pool, argv);
     } catch (error) {
-      throw redisError(toError(error), name);
+      throw redisError(toError(error), name, this.#user);
     }
   }
 
-  async #evaluate(script: { sha: string; source: string }, key: string, argv: Arg[]): Promise<Reply> {
+  async #evaluate(script: { sha: string; source: string }, pool: string, argv: Arg[]): Promise<Reply> {
+    // A script names but one of the keys that it uses: the others are found on its way. While a Cluster moves the slot, half of them are
+    // elsewhere, and Redis would fail it in its middle, or let it take for absent what has not arrived. Two keys of which one is never there
+    // it refuses as a whole for as long as that lasts (TRYAGAIN).
+    const named = isCluster(this.#redis) ? [2, keys.meta(pool), keys.moving(pool)] : [1, keys.meta(pool)];
     try {
-      return (await this.#redis.callBuffer('EVALSHA', [script.sha, 1, key, ...argv])) as Reply;
+      return (await this.#redis.callBuffer('EVALSHA', [script.sha, ...named, ...argv])) as Reply;
     } catch (error) {
       // NOSCRIPT says that nothing ran: SCRIPT FLUSH, or a Redis that started anew.
       if (!toError(error).message.startsWith('NOSCRIPT')) throw error;
-      return (await this.#redis.callBuffer('EVAL', [script.source, 1, key, ...argv])) as Reply;
+      return (await this.#redis.callBuffer('EVAL', [script.source, ...named, ...argv])) as Reply;
     }
   }
 }
@@ -122,17 +140,22 @@ function shebang({ denyOom, readOnly }: { denyOom: boolean; readOnly: boolean })
   return denyOom ? '#!lua' : '#!lua flags=allow-oom';
 }
 
-/** Redis and ioredis errors, in our words. */
-export function redisError(error: Error, what: string): MusterError {
+/** Redis and ioredis errors, in our words. `user`: whom Redis takes us for. */
+export function redisError(error: Error, what: string, user: string): MusterError {
   if (error instanceof MusterError) return error;
   const { message } = error;
   // A MULTI of which Redis refused a part: that part says why.
   const [refused] = (error as { previousErrors?: Error[] }).previousErrors ?? [];
-  if (message.startsWith('EXECABORT') && refused) return redisError(refused, what);
+  if (message.startsWith('EXECABORT') && refused) return redisError(refused, what, user);
   if (message.includes('enableOfflineQueue') || message.includes("Stream isn't writeable"))
     return unavailable('REDIS_AWAY', 'Redis is not reachable: try again', error);
   if (saysFull(error)) return redisFull(error);
-  if (error.name !== 'ReplyError' || /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|UNKILLABLE)/.test(message)) {
+  const refusal = redisRefusal(error, user);
+  if (refusal) return refusal;
+  if (message.includes('TRYAGAIN')) {
+    return unavailable('REDIS_MOVING', `the keys for ${what} are on their way to another node of the Cluster: nothing was done, try again`, error);
+  }
+  if (error.name !== 'ReplyError' || /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|MOVED|ASK|BUSY|NOREPLICAS|UNKILLABLE)/.test(message)) {
     return unavailable('REDIS_UNKNOWN', `Redis did not answer ${what} (${message}): it may have happened; the same call again is safe`, error);
   }
   return new MusterError('internal', 'REDIS_ERROR', `Redis refused ${what}: ${message}`, { cause: error });

@@ -59,7 +59,7 @@ local function act(who, name, subject, ...)
   if who ~= '' then event('admin.' .. name, subject, 'identity', who, ...) end
 end
 local function tell(home, message)
-  if home and home ~= '' then call('PUBLISH', P .. 'home:' .. home, message) end
+  if home and home ~= '' then call(PUBLISH, P .. 'home:' .. home, message) end
 end`;
 const bury = String.raw`local function revoke_all(w, reason, message)
   local held = call('HGETALL', held_key(w.id))

@@ -1,10 +1,11 @@
-import type { Redis } from 'ioredis';
 import type { Clock, Random } from '../domain/clock.js';
 import type { Persistence } from '../domain/durability.js';
 import { MusterError, toError } from '../domain/errors.js';
+import { redisUser } from '../domain/redis-url.js';
 import { Inbox, type InboxEvents } from './inbox.js';
 import { keys } from './keys.js';
 import { Locks } from './lock.js';
+import { type Connection, publish } from './nodes.js';
 import * as fleet from './read-fleet.js';
 import * as jobs from './read-jobs.js';
 import { type ConnectOptions, commandConnection, connectOrWait, subscriberConnection } from './redis.js';
@@ -36,21 +37,24 @@ export class Store {
   readonly jobs: JobScripts;
   readonly workers: WorkerScripts;
   readonly locks: Locks;
-  readonly #redis: Redis;
-  readonly #subscriber: Redis;
+  readonly #redis: Connection;
+  readonly #subscriber: Connection;
+  readonly #user: string;
   readonly #runner: ScriptRunner;
   readonly #options: StoreOptions;
   readonly #known = new Map<string, number>();
   #inbox: Inbox | undefined;
+  #tellsVersion = true;
 
   constructor(options: StoreOptions) {
     this.#options = options;
+    this.#user = redisUser(options.url);
     this.#redis = commandConnection(options);
     this.#subscriber = subscriberConnection(options);
-    this.#runner = new ScriptRunner(this.#redis, options);
+    this.#runner = new ScriptRunner(this.#redis, { ...options, user: this.#user });
     this.jobs = new JobScripts(this.#runner);
     this.workers = new WorkerScripts(this.#runner);
-    this.locks = new Locks(this.#redis, options.clock, options.random);
+    this.locks = new Locks(this.#redis, this.#user, options.clock, options.random);
     // A connection that is new may have a Redis behind it that knows no scripts and no pools.
     this.#redis.on('ready', () => {
       this.#known.clear();
@@ -62,15 +66,21 @@ export class Store {
     return this.#options.home;
   }
 
+  /** false: Redis refuses INFO, to whoever asks as we do. Known when started. */
+  get tellsVersion(): boolean {
+    return this.#tellsVersion;
+  }
+
   /** Waits for Redis, checks that it is one that we can use, and begins to listen. Rejects when it is not, or when `signal` aborts. */
   async start(events: InboxEvents, signal: AbortSignal): Promise<void> {
-    await connectOrWait(this.#redis, signal);
-    await checkServer(this.#redis);
-    await checkSchema(this.#redis);
+    const { url } = this.#options;
+    await connectOrWait(this.#redis, signal, url);
+    this.#tellsVersion = await this.#read('its version', checkServer(this.#redis));
+    await this.#read('the schema', checkSchema(this.#redis));
     await this.#runner.load();
-    await connectOrWait(this.#subscriber, signal);
+    await connectOrWait(this.#subscriber, signal, url);
     this.#inbox = new Inbox(this.#subscriber, this.home, this.#options.clock, events);
-    await this.#inbox.start();
+    await this.#read('listening', this.#inbox.start());
   }
 
   async stop(): Promise<void> {
@@ -116,7 +126,7 @@ export class Store {
 
   /** Hints every replica to look at its links now. */
   async publishSweep(now: number): Promise<void> {
-    await this.#read('sweep', this.#redis.multi().set(keys.swept, now).publish(keys.sweep, String(now)).exec());
+    await this.#read('sweep', Promise.all([this.#redis.set(keys.swept, now), publish(this.#redis, keys.sweep, String(now))]));
   }
 
   readJobs(pool: string, ids: readonly string[], options: jobs.ReadOptions) {
@@ -185,7 +195,7 @@ export class Store {
     try {
       return await reading;
     } catch (error) {
-      throw redisError(toError(error), what);
+      throw redisError(toError(error), what, this.#user);
     }
   }
 }

@@ -2,14 +2,16 @@ import type { Redis } from 'ioredis';
 import type { Clock } from '../domain/clock.js';
 import type { Persistence } from '../domain/durability.js';
 import { keys } from './keys.js';
+import { type Connection, mastersOf } from './nodes.js';
 import { type PoolRecord, readPools } from './read-fleet.js';
 import { type ReplicaRecord, readReplicas } from './replicas.js';
 
-/** What stands in Redis and how Redis is, at one time. */
+/** What stands in Redis and how Redis is, at one time; of a Cluster the worst of its masters. */
 export interface Survey {
+  /** '': it does not tell. */
   version: string;
   persistence: Persistence;
-  /** As Redis writes it: `noeviction`. */
+  /** As Redis writes it: `noeviction`. '': it does not tell. */
   evictionPolicy: string;
   usedBytes: number;
   /** Its maxmemory; without one what its host has. 0: it does not tell. */
@@ -27,39 +29,66 @@ export interface Survey {
   pools: PoolRecord[];
 }
 
-/** Redis' `INFO`, by field. */
-async function info(redis: Redis, section: string): Promise<Map<string, string>> {
-  const lines = (await redis.info(section)).split('\r\n');
-  return new Map(lines.filter((line) => line.includes(':')).map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]));
+/** Redis' `INFO`, by field; empty where it is refused, as some managed services do. */
+export async function info(redis: Redis, section: string): Promise<Map<string, string>> {
+  const told = await redis.info(section).catch(whenRefused(''));
+  const lines = told.split('\r\n').filter((line) => line.includes(':'));
+  return new Map(lines.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]));
 }
 
-/** Of CONFIG where it is allowed; managed services tell by INFO alone, which knows less. */
-export async function readPersistence(redis: Redis): Promise<Persistence> {
-  const told = await info(redis, 'persistence');
-  const [, appendfsync] = (await redis.config('GET', 'appendfsync').catch(() => [])) as string[];
-  const known = appendfsync === 'always' || appendfsync === 'everysec' || appendfsync === 'no' ? appendfsync : undefined;
-  return {
-    appendonly: told.get('aof_enabled') === '1',
-    appendfsync: known,
-    failing: told.get('aof_enabled') === '1' && told.get('aof_last_write_status') === 'err',
+/** For `catch`: that instead of an answer when the command is forbidden, or is not there by this name. */
+function whenRefused<T>(instead: T): (error: Error) => T {
+  return (error) => {
+    if (/^NOPERM|unknown command|command is not (allowed|available)/i.test(error.message)) return instead;
+    throw error;
   };
 }
 
+/** Of CONFIG where it is allowed; INFO alone knows less. Of a Cluster: the weakest of its masters. */
+export async function readPersistence(redis: Connection): Promise<Persistence> {
+  const all = await Promise.all(mastersOf(redis).map(persistenceOf));
+  return all.reduce(weaker);
+}
+
+async function persistenceOf(redis: Redis): Promise<Persistence> {
+  const told = await info(redis, 'persistence');
+  const [, appendfsync] = (await redis.config('GET', 'appendfsync').catch(whenRefused([]))) as string[];
+  const known = appendfsync === 'always' || appendfsync === 'everysec' || appendfsync === 'no' ? appendfsync : undefined;
+  const enabled = told.get('aof_enabled');
+  return {
+    appendonly: enabled === undefined ? undefined : enabled === '1',
+    appendfsync: known,
+    failing: enabled === '1' && told.get('aof_last_write_status') === 'err',
+  };
+}
+
+const WEAKEST_FIRST = ['no', undefined, 'everysec', 'always'] as const;
+
+function weaker(a: Persistence, b: Persistence): Persistence {
+  const appendonly = [a, b].some((one) => one.appendonly === false) ? false : [a, b].some((one) => one.appendonly === undefined) ? undefined : true;
+  const appendfsync = WEAKEST_FIRST.find((one) => one === a.appendfsync || one === b.appendfsync);
+  return { appendonly, appendfsync, failing: a.failing || b.failing };
+}
+
 /** Rejects as ioredis does. */
-export async function survey(redis: Redis, clock: Clock): Promise<Survey> {
-  const [server, memory, persistence] = [await info(redis, 'server'), await info(redis, 'memory'), await readPersistence(redis)];
+export async function survey(redis: Connection, clock: Clock): Promise<Survey> {
+  const nodes = mastersOf(redis);
+  const servers = await Promise.all(nodes.map((node) => info(node, 'server')));
+  const memories = await Promise.all(nodes.map(memoryOf));
+  const persistence = await readPersistence(redis);
   const { redisMs, skewMs, skewErrorMs } = await readSkew(redis, clock);
-  const [schema, swept] = await redis.mget(keys.schema, keys.swept);
+  const [schema, swept] = [await redis.get(keys.schema), await redis.get(keys.swept)];
   const replicas = await readReplicas(redis);
   const beats = await redis.zrange(keys.replicas, '0', '-1');
   const pools = await readPools(redis, await redis.smembers(keys.pools));
-  const number = (field: string) => Number(memory.get(field) ?? 0);
+  const versions = servers.map((told) => told.get('valkey_version') ?? told.get('redis_version') ?? '');
+  const fullest = memories.reduce((a, b) => (share(b) > share(a) ? b : a));
   return {
-    version: server.get('valkey_version') ?? server.get('redis_version') ?? '',
+    version: versions.toSorted((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10))[0] ?? '',
     persistence,
-    evictionPolicy: memory.get('maxmemory_policy') ?? '',
-    usedBytes: number('used_memory'),
-    roomBytes: number('maxmemory') || number('total_system_memory'),
+    evictionPolicy: memories.find(({ policy }) => policy !== 'noeviction')?.policy ?? 'noeviction',
+    usedBytes: fullest.usedBytes,
+    roomBytes: fullest.roomBytes,
     skewMs,
     skewErrorMs,
     schema: schema ? Number(schema) : undefined,
@@ -70,8 +99,28 @@ export async function survey(redis: Redis, clock: Clock): Promise<Survey> {
   };
 }
 
+interface Memory {
+  policy: string;
+  usedBytes: number;
+  roomBytes: number;
+}
+
+async function memoryOf(redis: Redis): Promise<Memory> {
+  const told = await info(redis, 'memory');
+  const number = (field: string) => Number(told.get(field) ?? 0);
+  return {
+    policy: told.get('maxmemory_policy') ?? '',
+    usedBytes: number('used_memory'),
+    roomBytes: number('maxmemory') || number('total_system_memory'),
+  };
+}
+
+function share({ usedBytes, roomBytes }: Memory): number {
+  return roomBytes === 0 ? 0 : usedBytes / roomBytes;
+}
+
 /** Redis answered somewhere between our two looks at the clock. */
-async function readSkew(redis: Redis, clock: Clock): Promise<{ redisMs: number; skewMs: number; skewErrorMs: number }> {
+async function readSkew(redis: Connection, clock: Clock): Promise<{ redisMs: number; skewMs: number; skewErrorMs: number }> {
   const before = clock.now();
   const [seconds, micros] = await redis.time();
   const after = clock.now();

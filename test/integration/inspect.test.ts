@@ -108,8 +108,12 @@ test('where CONFIG is forbidden INFO has to do', async () => {
   await expect(startReplica(without.url, { DURABILITY: 'durable' })).rejects.toMatchObject({ reason: 'DURABILITY' });
   await (await startReplica(without.url)).stop();
   // It cannot be seen that it is enough, nor that it is not.
-  await (await startReplica(with_.url, { DURABILITY: 'durable' })).stop();
+  await expect(startReplica(with_.url, { DURABILITY: 'durable' })).rejects.toMatchObject({
+    reason: 'DURABILITY',
+    message: expect.stringMatching(/does not tell whether it is synced.*MUSTER_DURABILITY_UNCHECKED=true/),
+  });
+  await (await startReplica(with_.url, { DURABILITY: 'durable', DURABILITY_UNCHECKED: true })).stop();
   const ran = await muster(['doctor', '--redis-url', with_.url, '-o', 'json'], { env: { MUSTER_DURABILITY: 'durable' } });
   const { checks } = ran.json() as { checks: object[] };
-  expect(checks).toContainEqual(expect.objectContaining({ check: 'durability', level: 'warn', what: expect.stringContaining('does not tell') }));
+  expect(checks).toContainEqual(expect.objectContaining({ check: 'durability', level: 'error', what: expect.stringContaining('does not tell') }));
 });

@@ -18,9 +18,18 @@ test.each([
   ['MUSTER_LOG_LEVEL', 'loud', /MUSTER_LOG_LEVEL: /],
   ['MUSTER_INSECURE', 'perhaps', /MUSTER_INSECURE: /],
   ['MUSTER_REDIS_URL', 'redis+sentinel://redis:26379', /MUSTER_REDIS_URL: not of the form/],
+  ['MUSTER_REDIS_URL', 'redis+cluster://redis:6379/1', /MUSTER_REDIS_URL: not of the form .*: a Cluster has no databases/],
+  ['MUSTER_REDIS_CA', 'ca.pem', /MUSTER_REDIS_CA is for TLS, and MUSTER_REDIS_URL names none: write rediss instead of redis/],
+  ['MUSTER_REDIS_SERVER_NAME', 'redis', /MUSTER_REDIS_SERVER_NAME is for TLS/],
   ['MUSTER_LAESE_MS', '1', /MUSTER_LAESE_MS: no such setting; `muster config` lists them/],
 ])('%s=%s is refused, and the message names it', (name, value, message) => {
   expect(() => readConfig({ [name]: value })).toThrow(message);
+});
+
+test('a certificate for Redis goes with its key, and with TLS', () => {
+  const env = { MUSTER_REDIS_URL: 'rediss+cluster://a', MUSTER_REDIS_CERT: 'cert.pem' };
+  expect(() => readConfig(env)).toThrow('MUSTER_REDIS_CERT and MUSTER_REDIS_KEY go together');
+  expect(readConfig({ ...env, MUSTER_REDIS_KEY: 'key.pem' })).toMatchObject({ REDIS_CERT: 'cert.pem', REDIS_KEY: 'key.pem' });
 });
 
 test('times that do not agree are refused with both names; at the boundary and beside it', () => {

@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import type { Config } from '../../config.js';
+import { type Config, ConfigError } from '../../config.js';
 import { MusterError } from '../../domain/errors.js';
 import { checkPool } from '../../domain/names.js';
 import { example, type OutputOptions, outputOption, printJson } from '../common.js';
-import { Ended, Exit } from '../exit.js';
+import { Ended, Exit, usage } from '../exit.js';
 import type { Io } from '../io.js';
 import { table } from '../table.js';
 import { readSettings } from './config.js';
@@ -30,6 +30,7 @@ async function reached<T>(io: Io, { redisUrl }: InspectOptions, use: (config: Co
   try {
     return await use(config);
   } catch (error) {
+    if (error instanceof ConfigError) throw usage(error.message);
     if (!(error instanceof MusterError)) throw error;
     const where = 'Is --redis-url (MUSTER_REDIS_URL) right, and does it run?';
     throw error.code === 'unavailable' ? new Ended(Exit.UNREACHABLE, `${error.message}. ${where}`) : new Ended(Exit.FAILED, error.message);

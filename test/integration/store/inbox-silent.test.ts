@@ -44,8 +44,9 @@ test('a Redis that is there again and does not answer the subscription: that is 
   const hints: Hint[] = [];
   const lost: string[][] = [];
   const onError = (error: Error) => void errors.push(error.message);
-  const subscriber = subscriberConnection({ url: await startRelay(port), timeoutMs: 200, onError });
-  await connectOrWait(subscriber, AbortSignal.timeout(10_000));
+  const relayed = await startRelay(port);
+  const subscriber = subscriberConnection({ url: relayed, timeoutMs: 200, onError });
+  await connectOrWait(subscriber, AbortSignal.timeout(10_000), relayed);
   const events = { hint: (hint: Hint) => hints.push(hint), resubscribed: (pools: string[]) => lost.push(pools), error: onError };
   const inbox = new Inbox(subscriber, 'h', systemClock, events);
   await inbox.start();

@@ -1,60 +1,18 @@
+import { readFileSync } from 'node:fs';
 import { beforeAll, expect, test } from 'vitest';
+import { findEntry, readSchema, renderSchema, type SchemaEntry } from '../../../scripts/redis-schema.js';
 import { keys, poolOf } from '../../../src/store/keys.js';
 import { scripts } from '../../../src/store/scripts.generated.js';
+import { ROOT } from '../../helpers/source.js';
 import { scanKeys } from '../../helpers/store-dump.js';
 import { failure, StoreFixture, T0, type TestPool } from '../../helpers/store-fixture.js';
 
 const fixture = new StoreFixture({ limits: { EXACT_LIST: 1 } });
 const POOL = 'keys-pool';
-/** What a builder is given for an id, to be found again in its answer. */
-const ID = '<id>';
-
-/** Every key that the store may write, by its builder, and its type as the builder's comment says it. */
-const TYPES: Record<string, [builder: string, type: string]> = {
-  pools: [keys.pools, 'set'],
-  schema: [keys.schema, 'string'],
-  swept: [keys.swept, 'string'],
-  replica: [keys.replica(ID), 'hash'],
-  replicas: [keys.replicas, 'zset'],
-  lock: [keys.lock(ID), 'string'],
-  meta: [keys.meta(POOL), 'hash'],
-  worker: [keys.worker(POOL, ID), 'hash'],
-  workerLabels: [keys.workerLabels(POOL, ID), 'string'],
-  workerKinds: [keys.workerKinds(POOL, ID), 'string'],
-  addresses: [keys.addresses(POOL), 'hash'],
-  workers: [keys.workers(POOL), 'zset'],
-  dead: [keys.dead(POOL), 'zset'],
-  held: [keys.held(POOL, ID), 'hash'],
-  free: [keys.free(POOL), 'list'],
-  waiting: [keys.waiting(POOL, 0), 'list'],
-  waiting1: [keys.waiting(POOL, 1), 'list'],
-  waiting2: [keys.waiting(POOL, 2), 'list'],
-  waiting3: [keys.waiting(POOL, 3), 'list'],
-  job: [keys.job(POOL, ID), 'hash'],
-  payload: [keys.payload(POOL, ID), 'string'],
-  metadata: [keys.metadata(POOL, ID), 'string'],
-  result: [keys.result(POOL, ID), 'string'],
-  error: [keys.error(POOL, ID), 'string'],
-  progress: [keys.progress(POOL, ID), 'string'],
-  leases: [keys.leases(POOL), 'zset'],
-  later: [keys.later(POOL), 'zset'],
-  deadlines: [keys.deadlines(POOL), 'zset'],
-  buried: [keys.buried(POOL), 'zset'],
-  finished: [keys.finished(POOL), 'zset'],
-  homes: [keys.homes(POOL), 'zset'],
-  descriptors: [keys.descriptors(POOL), 'string'],
-  events: [keys.events(POOL), 'stream'],
-};
-/** Not keys: channels, a pattern, and the prefix of keys that BullMQ names. */
-const NO_KEYS = ['sweep', 'bull', 'home', 'ofPool'];
-
-function builderOf(key: string): string | undefined {
-  return Object.keys(TYPES).find((name) => {
-    const [shape = ''] = TYPES[name] ?? [];
-    const pattern = shape.replace(/[{}.*+?^$|()[\]\\]/g, '\\$&').replace(ID, '[^:]+');
-    return new RegExp(`^${pattern}$`).test(key);
-  });
-}
+/** Every name of keys.ts, with its type, as the comments there say it. */
+const schema = readSchema();
+const isKey = ({ type }: SchemaEntry) => !['CHANNEL', 'PREFIX', 'PATTERN', 'ABSENT'].includes(type);
+const of = (key: string) => findEntry(schema, key);
 
 /** All keys in Redis now, each with its type. */
 const seen = new Map<string, string>();
@@ -115,22 +73,33 @@ beforeAll(async () => {
 });
 
 test('every key that stands in Redis is one of keys.ts, of the type that stands there', () => {
-  const strangers = [...seen.keys()].filter((key) => builderOf(key) === undefined);
-  expect(strangers).toEqual([]);
-  for (const [key, type] of seen) expect([key, type]).toEqual([key, TYPES[builderOf(key) ?? '']?.[1]]);
+  expect([...seen.keys()].filter((key) => of(key) === undefined)).toEqual([]);
+  for (const [key, type] of seen) expect([key, type]).toEqual([key, of(key)?.type.toLowerCase()]);
 });
 
-test('every key of keys.ts was met on the way', () => {
-  const met = new Set([...seen.keys()].map(builderOf));
-  expect(Object.keys(TYPES).filter((name) => !met.has(name))).toEqual([]);
-  expect(Object.keys(keys).filter((name) => !(name in TYPES) && !NO_KEYS.includes(name))).toEqual([]);
+test('every key of keys.ts was met on the way, each list of waiting jobs too', () => {
+  const met = new Set([...seen.keys()].map((key) => of(key)?.builder));
+  expect(schema.filter((entry) => isKey(entry) && !met.has(entry.builder)).map(({ builder }) => builder)).toEqual([]);
+  for (let priority = 0; priority < 4; priority++) expect([...seen.keys()]).toContain(keys.waiting(POOL, priority));
 });
 
-test('a pattern does not take what is another key', () => {
-  expect(builderOf(`muster:{${POOL}}:wrong`)).toBeUndefined();
-  expect(builderOf(`muster:{${POOL}}:job:j1:labels`)).toBeUndefined();
-  expect(builderOf(`muster:{${POOL}}:waiting:4`)).toBeUndefined();
+test("a name that is none is nobody's, and what ends in :payload is the payload of another job", () => {
+  expect(of(`muster:{${POOL}}:wrong`)).toBeUndefined();
+  expect(of(`muster:{${POOL}}:waiting:4`)).toBeUndefined();
+  expect(of(keys.home(POOL, 'r1'))).toBeUndefined();
+  expect(of(keys.moving(POOL))).toBeUndefined();
+  expect(of(`muster:{${POOL}}:job:a:b:payload`)?.builder).toBe('payload');
+  expect(of(`${keys.bull}:health:meta`)?.builder).toBe('bull');
   expect(poolOf(keys.meta(POOL))).toBe(POOL);
+});
+
+test('docs/redis-schema.md is what the comments of keys.ts say', () => {
+  expect(readFileSync(new URL('docs/redis-schema.md', ROOT), 'utf8')).toBe(renderSchema(schema));
+});
+
+test('a name without its type and sentence is an error', () => {
+  expect(() => readSchema('')).toThrow('keys.pools, ');
+  expect(() => readSchema('  /** BAG: of things. */\n  pools: 1,')).toThrow('keys.pools: BAG is none of STRING, ');
 });
 
 test('every name that the scripts build out of the prefix is one of keys.ts', () => {
@@ -140,12 +109,12 @@ test('every name that the scripts build out of the prefix is one of keys.ts', ()
   const names = new Set([...source.matchAll(/\bP \.\. '([^']+)'/g)].map(([, name]) => name ?? ''));
   const suffixes = new Set([...source.matchAll(/\bkey \.\. '([^']+)'|_key\([^)]*\) \.\. '([^']+)'/g)].map(([, a, b]) => a ?? b ?? ''));
   expect([names.size, suffixes.size]).toEqual([17, 7]);
-  const shapes = [...Object.values(TYPES).map(([shape]) => shape), keys.home(POOL, ID)];
-  const prefix = `muster:{${POOL}}:`;
+  const shapes = schema.map(({ name }) => name);
+  const prefix = 'muster:{P}:';
   expect(
     [...names].filter((name) => !shapes.some((shape) => (name.endsWith(':') ? shape.startsWith(prefix + name) : shape === prefix + name))),
   ).toEqual([]);
-  expect([...suffixes].filter((suffix) => !shapes.some((shape) => shape.endsWith(ID + suffix)))).toEqual([]);
+  expect([...suffixes].filter((suffix) => !shapes.some((shape) => shape.endsWith(`<id>${suffix}`)))).toEqual([]);
 });
 
 test('the channels that replicas listen to are of keys.ts', async () => {

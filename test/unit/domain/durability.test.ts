@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { judgeDurability, type Persistence } from '../../../src/domain/durability.js';
+import { judgeDurability, type Persistence, refusesToStart } from '../../../src/domain/durability.js';
 
 const persistence = (appendfsync: Persistence['appendfsync'], fields: Partial<Persistence> = {}): Persistence => ({
   ...{ appendonly: true, appendfsync, failing: false },
@@ -13,6 +13,7 @@ test.each<[Persistence, fast: string, durable: string]>([
   // A managed service that does not tell.
   [persistence(undefined), 'met', 'unknown'],
   [persistence(undefined, { appendonly: false }), 'weaker', 'weaker'],
+  [persistence(undefined, { appendonly: undefined }), 'unknown', 'unknown'],
   [persistence('always', { appendonly: false }), 'weaker', 'weaker'],
   [persistence('always', { failing: true }), 'weaker', 'weaker'],
 ])('%j is %s for fast, %s for durable', (found, fast, durable) => {
@@ -24,4 +25,16 @@ test.each<[Persistence, fast: string, durable: string]>([
     expect(judged.verdict).toBe(verdict);
     expect(judged.remedy === '').toBe(verdict === 'met');
   }
+});
+
+test.each<['fast' | 'durable', 'met' | 'weaker' | 'unknown', unchecked: boolean, refused: boolean]>([
+  ['fast', 'weaker', false, false],
+  ['fast', 'unknown', false, false],
+  ['durable', 'met', false, false],
+  ['durable', 'weaker', false, true],
+  ['durable', 'weaker', true, true],
+  ['durable', 'unknown', false, true],
+  ['durable', 'unknown', true, false],
+])('%s, when it is %s and DURABILITY_UNCHECKED is %s: refused %s', (asked, verdict, unchecked, refused) => {
+  expect(refusesToStart(asked, { verdict, what: '', remedy: '' }, unchecked)).toBe(refused);
 });

@@ -29,7 +29,7 @@ const WELL: Survey = {
 };
 
 function examine(survey: Partial<Survey>, rest: Partial<Omit<Examined, 'survey'>> = {}): string[] {
-  const config = { DURABILITY: 'fast' as const, HEALTH_INTERVAL_MS: 10_000 };
+  const config = { DURABILITY: 'fast' as const, HEALTH_INTERVAL_MS: 10_000, DURABILITY_UNCHECKED: false };
   return diagnose({ survey: { ...WELL, ...survey }, broken: 0, config, ...rest })
     .filter(({ level }) => level !== 'ok')
     .map(({ check, level, what, remedy }) => {
@@ -40,7 +40,7 @@ function examine(survey: Partial<Survey>, rest: Partial<Omit<Examined, 'survey'>
 
 test('a fleet that is well: every check says so', () => {
   expect(examine({})).toEqual([]);
-  const said = diagnose({ survey: WELL, broken: 0, config: { DURABILITY: 'fast', HEALTH_INTERVAL_MS: 10_000 } });
+  const said = diagnose({ survey: WELL, broken: 0, config: { DURABILITY: 'fast', HEALTH_INTERVAL_MS: 10_000, DURABILITY_UNCHECKED: false } });
   expect(said.map(({ check }) => check)).toEqual([
     'redis version',
     'durability',
@@ -60,6 +60,9 @@ test('a fleet that is well: every check says so', () => {
 test.each<[Partial<Survey>, string[]]>([
   [{ version: '6.2.14' }, ['error redis version: Redis 6.2.14 knows no scripts with flags']],
   [{ version: '8.0.0' }, []],
+  [{ version: '' }, ['warn redis version: Redis does not tell its version']],
+  [{ evictionPolicy: '' }, ['warn eviction: Redis does not tell its maxmemory-policy']],
+  [{ usedBytes: 0, roomBytes: 0 }, []],
   [{ evictionPolicy: 'allkeys-lru' }, ['error eviction: maxmemory-policy is allkeys-lru: a full Redis forgets jobs']],
   [{ usedBytes: 74 * MIB }, []],
   [{ usedBytes: 75 * MIB }, ['warn memory: 75 MiB of 100 MiB used (75 %)']],
@@ -88,11 +91,15 @@ test.each<[Partial<Survey>, string[]]>([
 });
 
 test('weak durability is an error where it is relied on; broken invariants always are', () => {
-  const durable = { config: { DURABILITY: 'durable' as const, HEALTH_INTERVAL_MS: 10_000 } };
+  const durable = { config: { DURABILITY: 'durable' as const, HEALTH_INTERVAL_MS: 10_000, DURABILITY_UNCHECKED: false } };
   expect(examine({}, durable)).toEqual([expect.stringMatching(/^error durability: MUSTER_DURABILITY is durable; Redis syncs .* once a second/)]);
   expect(examine({ persistence: { appendonly: false, appendfsync: 'always', failing: false } })).toEqual([
     expect.stringMatching(/^warn durability: MUSTER_DURABILITY is fast; Redis keeps no append-only file/),
   ]);
+  const untold = { persistence: { appendonly: true, appendfsync: undefined, failing: false } };
+  expect(examine(untold, durable)).toEqual([expect.stringMatching(/^error durability: .* does not tell whether it is synced on every write$/)]);
+  const unchecked = { config: { ...durable.config, DURABILITY_UNCHECKED: true } };
+  expect(examine(untold, unchecked)).toEqual([expect.stringMatching(/^warn durability: /)]);
   expect(examine({}, { broken: 2 })).toEqual(['error invariants: 2 broken']);
 });
 
@@ -100,7 +107,7 @@ test('dead letters are told, and are no fault', () => {
   const said = diagnose({
     survey: { ...WELL, pools: [pool('p', { buried: 3 })] },
     broken: 0,
-    config: { DURABILITY: 'fast', HEALTH_INTERVAL_MS: 10_000 },
+    config: { DURABILITY: 'fast', HEALTH_INTERVAL_MS: 10_000, DURABILITY_UNCHECKED: false },
   });
   expect(said).toContainEqual({
     check: 'dead letters',

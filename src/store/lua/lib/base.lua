@@ -74,5 +74,5 @@ local function act(who, name, subject, ...)
 end
 
 local function tell(home, message)
-  if home and home ~= '' then call('PUBLISH', P .. 'home:' .. home, message) end
+  if home and home ~= '' then call(PUBLISH, P .. 'home:' .. home, message) end
 end

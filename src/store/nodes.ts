@@ -1,0 +1,53 @@
+import type { Cluster, Redis } from 'ioredis';
+
+/** One Redis (perhaps by Sentinels), or a Cluster of them. */
+export type Connection = Redis | Cluster;
+
+export function isCluster(redis: Connection): redis is Cluster {
+  return redis.isCluster;
+}
+
+/** Whoever holds keys: that one Redis, or each master. For what is asked of servers, not of keys. */
+export function mastersOf(redis: Connection): Redis[] {
+  return isCluster(redis) ? redis.nodes('master') : [redis];
+}
+
+/** One command of reading, by its name in ioredis. */
+export type Read = readonly [name: 'hgetall' | 'zscore' | 'zcard' | 'llen' | 'mget' | 'mgetBuffer', key: string, ...keys: string[]];
+
+/**
+ * Many reads, answered in their order. Rejects with the first error.
+ *
+ * One Redis gets them as one pipeline. On a Cluster each goes by itself, and each to one key: a pipeline that meets a slot that is being moved is sent to
+ * the slot's next node as a whole, where keys that have not arrived yet would read as if they were not there, and many keys at once are
+ * refused for as long as it lasts.
+ */
+export async function readAll(redis: Connection, reads: readonly Read[]): Promise<unknown[]> {
+  if (reads.length === 0) return [];
+  if (isCluster(redis)) return Promise.all(reads.map((read) => readOne(redis, read)));
+  const replies = (await redis.pipeline(reads as unknown as unknown[][]).exec()) ?? [];
+  return replies.map(([error, value]) => {
+    if (error) throw error;
+    return value;
+  });
+}
+
+function readOne(redis: Cluster, [name, key, ...keys]: Read): Promise<unknown> {
+  switch (name) {
+    case 'mget':
+      return Promise.all([key, ...keys].map((one) => redis.get(one)));
+    case 'mgetBuffer':
+      return Promise.all([key, ...keys].map((one) => redis.getBuffer(one)));
+    case 'zscore':
+      return redis.zscore(key, keys[0] ?? '');
+    case 'hgetall':
+    case 'zcard':
+    case 'llen':
+      return redis[name](key);
+  }
+}
+
+/** Says it to whoever listens to the channel. On a Cluster channels are sharded, as keys are: only the node of the channel's slot carries it. */
+export async function publish(redis: Connection, channel: string, message: string): Promise<void> {
+  await (isCluster(redis) ? redis.spublish(channel, message) : redis.publish(channel, message));
+}
