@@ -18,9 +18,14 @@ export function createLog(level: Config['LOG_LEVEL'], replica: string): Logger {
 
 const SAME_MS = 5_000;
 const REMEMBERED = 100;
-/** What ioredis says of a Redis that is away or silent, or of Sentinels that name no master yet, without a code. */
-const REDIS_AWAY =
-  /^(Command timed out|Socket timeout|Connection is closed|Stream isn't writeable|Reached the max retries|All sentinels are unreachable)/;
+/** What ioredis says without a code of a Redis that is away or silent, of Sentinels that name no master yet, and of a Cluster between two masters. */
+const REDIS_AWAY = new RegExp(
+  `^(${[
+    ...['Command timed out', 'Socket timeout', 'Connection is closed', "Stream isn't writeable", 'Reached the max retries'],
+    ...['All sentinels are unreachable', "Cluster isn't ready", 'Too many Cluster redirections', 'Failed to refresh slots cache'],
+    ...['None of startup nodes is available', 'CLUSTERDOWN', 'MOVED', 'TRYAGAIN', 'READONLY', 'LOADING'],
+  ].join('|')})`,
+);
 
 /**
  * Logs errors of the background: what is said again and again is said once in a while, with how often it was. A replica whose Redis is

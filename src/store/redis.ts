@@ -1,7 +1,8 @@
-import { Cluster, type ClusterOptions, type Command, Redis, type RedisOptions } from 'ioredis';
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-url.js';
 import type { Connection } from './nodes.js';
+import { PromptCluster } from './prompt-cluster.js';
 
 /** PEM texts. What is absent is what Node takes by default. */
 export interface RedisTls {
@@ -88,15 +89,6 @@ function clusterOptions({ username, password, tls: isTls }: ClusterTarget, tls: 
     dnsLookup: ((host, done) => done(null, host)) satisfies ClusterOptions['dnsLookup'],
     redisOptions: { disableClientInfo: true, username, password, ...(isTls ? { tls } : {}) },
   };
-}
-
-/** A Cluster that is away as a whole fails commands at once, as one Redis does; ioredis would keep them until it is back. */
-class PromptCluster extends Cluster {
-  override sendCommand(command: Command, stream?: Parameters<Cluster['sendCommand']>[1], node?: unknown): unknown {
-    if (this.status === 'ready' || this.status === 'wait' || command.name === 'cluster') return super.sendCommand(command, stream, node);
-    command.reject(new Error("Cluster isn't ready and enableOfflineQueue options is false"));
-    return command.promise;
-  }
 }
 
 function openCluster(
