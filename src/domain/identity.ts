@@ -20,7 +20,7 @@ export const MAX_NAME_BYTES = 64;
 export const ANONYMOUS = 'anonymous';
 
 /**
- * Whose word a call about a worker is, as the scripts compare it with the worker's owner (`by` in `lua/lib/workers.lua`): an identity's name, or
+ * Whose word a call about a worker is, as the scripts compare it with the worker's owner (`by` in `lua/lib/owners.lua`): an identity's name, or
  * one of these.
  */
 export const ANYBODY = '*';

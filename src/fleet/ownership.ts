@@ -3,7 +3,7 @@ import { ANYBODY } from '../domain/identity.js';
 import type { WorkerState } from '../domain/worker.js';
 
 /**
- * Is that worker somebody else's? As the scripts have it (`foreign` in `lua/lib/workers.lua`): they decide, and this only spares them the way.
+ * Is that worker somebody else's? As the scripts have it (`foreign` in `lua/lib/owners.lua`): they decide, and this only spares them the way.
  * `by`: see `speakerOf`.
  */
 export function isForeign({ owner, state }: { owner: string; state: WorkerState | '' }, by: string): boolean {

@@ -1,4 +1,7 @@
 // Built from src/store/lua by scripts/build-lua.ts: `npm run lua`. Not written by hand.
+const acts = String.raw`local function act(who, name, subject, ...)
+  if who ~= '' then event('admin.' .. name, subject, 'identity', who, ...) end
+end`;
 const base = String.raw`local call = redis.call
 local P = string.sub(KEYS[1], 1, -5)
 local META = KEYS[1]
@@ -54,9 +57,6 @@ local function flush()
 end
 local function event(kind, subject, ...)
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind, 'subject', subject, 'at', NOW, 'by', HOME, ...)
-end
-local function act(who, name, subject, ...)
-  if who ~= '' then event('admin.' .. name, subject, 'identity', who, ...) end
 end
 local function tell(home, message)
   if home and home ~= '' then call(PUBLISH, P .. 'home:' .. home, message) end
@@ -346,6 +346,18 @@ local function done(reply, more)
   flush()
   return { reply, assigned, more }
 end`;
+const owners = String.raw`local function foreign(w, by)
+  if by == '*' or not w.state or w.state == 'dead' then return false end
+  local owner = call('HGET', worker_key(w.id), 'owner')
+  return owner and owner ~= by
+end
+local function own(w, by)
+  if by ~= '*' and by ~= '' then
+    call('HSET', worker_key(w.id), 'owner', by)
+  elseif w.state == 'dead' then
+    call('HDEL', worker_key(w.id), 'owner')
+  end
+end`;
 const workers = String.raw`local function worker_get(id)
   local v = call('HMGET', worker_key(id), 'state', 'listed', 'blocked', 'slots', 'home', 'boot', 'link', 'contract', 'drained', 'address', 'leaving')
   return { id = id, state = v[1], listed = v[2] == '1', blocked = v[3] == '1', slots = tonumber(v[4] or 0), home = v[5], boot = v[6],
@@ -364,18 +376,6 @@ local function newest_held(w)
 end
 local function may_exceed(w)
   if call('HLEN', held_key(w.id)) > w.slots then call('HSET', worker_key(w.id), 'lowered', int(newest_held(w))) end
-end
-local function foreign(w, by)
-  if by == '*' or not w.state or w.state == 'dead' then return false end
-  local owner = call('HGET', worker_key(w.id), 'owner')
-  return owner and owner ~= by
-end
-local function own(w, by)
-  if by ~= '*' and by ~= '' then
-    call('HSET', worker_key(w.id), 'owner', by)
-  elseif w.state == 'dead' then
-    call('HDEL', worker_key(w.id), 'owner')
-  end
 end
 local function active(w) return w.state == 'free' or w.state == 'busy' end
 local function unlist(w)
@@ -496,7 +496,7 @@ return done({ 'ok', w.link, leases }, more)`].join('\n'),
     each: ['job', 'fence', 'finished'],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local id, boot, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+    source: [base, workers, owners, jobs, bury, match, String.raw`local id, boot, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local function items() local i, n = 8, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
 local w = worker_get(id)
 local key = worker_key(id)
@@ -854,7 +854,7 @@ return done(reply, more)`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, evidence, reason, who = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+    source: [base, acts, workers, jobs, bury, match, String.raw`local worker, boot, link, evidence, reason, who = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local w = worker_get(worker)
 if not w.state then return done('unknown', 0) end
 if w.state == 'dead' then return done('buried', 0) end
@@ -895,7 +895,7 @@ return reply`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, timeout, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+    source: [base, workers, owners, jobs, bury, match, String.raw`local worker, boot, timeout, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done({ 'unknown', 0 }, 0) end
 if foreign(w, by) then return done({ 'foreign', 0 }, 0) end
@@ -917,7 +917,7 @@ return done({ 'ok', held }, more)`].join('\n'),
     each: [],
     denyOom: true,
     readOnly: false,
-    source: [base, String.raw`local set, who = ARGV[3], ARGV[4]
+    source: [base, acts, String.raw`local set, who = ARGV[3], ARGV[4]
 call('SET', P .. 'descriptors', set)
 act(who, 'PutPoolDescriptors', '')
 return '1'`].join('\n'),
@@ -944,7 +944,7 @@ return done('ok', more)`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local worker, on, who = ARGV[3], ARGV[4], ARGV[5]
+    source: [base, acts, workers, jobs, match, String.raw`local worker, on, who = ARGV[3], ARGV[4], ARGV[5]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done(w.state or '', 0) end
 local was = w.drained
@@ -1110,7 +1110,7 @@ return done({ page_[1], found }, 0)`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local on, who = ARGV[3], ARGV[4]
+    source: [base, acts, workers, jobs, match, String.raw`local on, who = ARGV[3], ARGV[4]
 local was = call('HGET', META, 'paused') == '1'
 if on == '1' then call('HSET', META, 'paused', '1') else call('HDEL', META, 'paused') end
 if was ~= (on == '1') then
@@ -1159,7 +1159,7 @@ return done({ 'ok', w.state }, more)`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local scope, limit, who = ARGV[3], ARGV[4], ARGV[5]
+    source: [base, acts, workers, jobs, match, String.raw`local scope, limit, who = ARGV[3], ARGV[4], ARGV[5]
 local n = 0
 limit = tonumber(limit)
 if scope == 'queued' then
@@ -1200,7 +1200,7 @@ return n`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
+    source: [base, workers, owners, jobs, bury, match, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', 0 }, 0) end
@@ -1296,7 +1296,7 @@ return done('ok', more)`].join('\n'),
     each: ['job', 'buried'],
     denyOom: true,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local who = ARGV[3]
+    source: [base, acts, workers, jobs, match, String.raw`local who = ARGV[3]
 local function items() local i, n = 2, #ARGV return function() i = i + 2 if i <= n then return unpack(ARGV, i, i + 1) end end end
 local reply, retried = {}, 0
 for job, buried in items() do
@@ -1642,7 +1642,7 @@ return reply`].join('\n'),
     each: ['job', 'fence', 'finished', 'progress'],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local worker, boot, by = ARGV[3], ARGV[4], ARGV[5]
+    source: [base, workers, owners, jobs, match, String.raw`local worker, boot, by = ARGV[3], ARGV[4], ARGV[5]
 local function items() local i, n = 2, #ARGV return function() i = i + 4 if i <= n then return unpack(ARGV, i, i + 3) end end end
 local w = worker_get(worker)
 local known = 'ok'

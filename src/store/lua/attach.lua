@@ -5,7 +5,7 @@
 --   what the worker says that it holds; finished: '1' when only its result is outstanding
 -- @returns {status, link, state, kept, abandon}: ok | superseded | exists <home> | family <family> | foreign (another identity's)
 --   kept, abandon: {job, fence} each: leases that go on; attempts that the worker must stop
--- @use workers jobs bury match
+-- @use workers owners jobs bury match
 -- Takes no lock: the link epoch decides. Held and leased: goes on, delivered. Held, not leased and not accepted: abandoned, its slot quarantined until the
 -- worker has stopped it. Leased, not held: in the reply once more, same fence. It was written to a stream that this Hello overtook, or that broke.
 local w = worker_get(id)

@@ -3,7 +3,7 @@
 --   boot, link: as its judge saw them, '' for whatever they are (an operator evicts); evidence: ms since the last proof against it;
 --   a sign of life younger than that saves it; who: the operator, '' for none
 -- @returns buried | stale | unknown
--- @use workers jobs bury match
+-- @use acts workers jobs bury match
 -- Compare-and-set on (boot, link, time of evidence). Idempotent.
 local w = worker_get(worker)
 if not w.state then return done('unknown', 0) end

@@ -2,7 +2,7 @@
 -- @args worker boot timeout by
 --   boot: '' for whatever it is; timeout: ms, '' for none; by: whose word this is (see `foreign`)
 -- @returns {status, held}: ok | unknown | superseded | foreign (another identity's)
--- @use workers jobs bury match
+-- @use workers owners jobs bury match
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done({ 'unknown', 0 }, 0) end
 if foreign(w, by) then return done({ 'foreign', 0 }, 0) end

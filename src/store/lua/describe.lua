@@ -3,6 +3,7 @@
 --   set: a FileDescriptorSet; who: the operator
 -- @returns '1'
 -- @flags deny-oom
+-- @use acts
 call('SET', P .. 'descriptors', set)
 act(who, 'PutPoolDescriptors', '')
 return '1'

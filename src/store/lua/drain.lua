@@ -2,7 +2,7 @@
 -- @args worker on who
 --   on: '1' drain, '0' undrain; who: the operator, '' for none
 -- @returns its state after, '' when unknown
--- @use workers jobs match
+-- @use acts workers jobs match
 -- Idempotent. `drained` outlives registrations.
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' then return done(w.state or '', 0) end

@@ -2,7 +2,7 @@
 -- @args on who
 --   who: the operator, '' for none
 -- @returns '1' when that changed something
--- @use workers jobs match
+-- @use acts workers jobs match
 local was = call('HGET', META, 'paused') == '1'
 if on == '1' then call('HSET', META, 'paused', '1') else call('HDEL', META, 'paused') end
 if was ~= (on == '1') then

@@ -2,7 +2,7 @@
 -- @args scope limit who
 --   scope: 'queued' | 'buried'; who: the operator, '' for none
 -- @returns how many; fewer than limit: that was all
--- @use workers jobs match
+-- @use acts workers jobs match
 local n = 0
 limit = tonumber(limit)
 if scope == 'queued' then

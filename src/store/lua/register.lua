@@ -5,7 +5,7 @@
 --   labels, kinds: JSON, '' for none; by: whose word this is (see `foreign`), and whose the worker is from now on
 -- @returns {status, link, state, freed}: ok | superseded | family <family> | foreign | taken; freed: how many leases of an earlier boot were revoked
 --   foreign: the worker is another identity's; taken: at its address is one of another identity, which is not missed
--- @use workers jobs bury match
+-- @use workers owners jobs bury match
 -- Idempotent by (worker, boot): the same boot again changes fields only; its leases are untouched and it is listed once.
 local w = worker_get(id)
 local key = worker_key(id)

@@ -5,7 +5,7 @@
 --   buried: its score in `buried`, as the caller read it; '' for whatever it is
 -- @returns for each: retried | not_buried | unknown
 -- @flags deny-oom
--- @use workers jobs match
+-- @use acts workers jobs match
 -- Compare-and-set on the time of burial.
 local reply, retried = {}, 0
 for job, buried in items() do

@@ -4,7 +4,7 @@
 -- @each job fence finished progress
 --   finished: '1' when only its result is outstanding; progress: bytes, '' for no news
 -- @returns {known, revoked}: known: ok | unknown | dead | superseded | foreign; revoked: for each item 1 when the lease is not the worker's any more
--- @use workers jobs match
+-- @use workers owners jobs match
 local w = worker_get(worker)
 local known = 'ok'
 if not w.state then

@@ -68,11 +68,6 @@ local function event(kind, subject, ...)
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind, 'subject', subject, 'at', NOW, 'by', HOME, ...)
 end
 
--- What an operator did, on what, and who it was; '' when it was no operator.
-local function act(who, name, subject, ...)
-  if who ~= '' then event('admin.' .. name, subject, 'identity', who, ...) end
-end
-
 local function tell(home, message)
   if home and home ~= '' then call(PUBLISH, P .. 'home:' .. home, message) end
 end

@@ -321,7 +321,10 @@ export interface WatchEventsResponse {
   time:
     | Date
     | undefined;
-  /** Such as `worker.registered`, `worker.suspect`, `worker.dead`, `worker.drained`, `job.buried`, `pool.paused`. */
+  /**
+   * Such as `worker.registered`, `worker.suspect`, `worker.dead`, `worker.drained`, `job.buried`, `pool.paused`; and `admin.<Method>` for what
+   * an operator changed, with the field `identity`: whose call it was.
+   */
   kind: string;
   /** The worker's or job's id. */
   subject: string;

@@ -3108,8 +3108,9 @@ export const WorkerServiceService = {
   /**
    * Puts a dialed worker on the roll. The replica dials ip:port, probes it, and answers success when the worker can be given jobs.
    * Registering again with the same boot is harmless: a worker does it when Ping says healthy=false.
-   * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here; FAILED_PRECONDITION: it could not be
-   * reached, or the boot is superseded, or the pool holds another contract; ALREADY_EXISTS: the id's old life still answers;
+   * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here, or the worker is another identity's, or
+   * the caller may not use the pool; FAILED_PRECONDITION: it could not be reached, or the boot is superseded, or the pool holds another
+   * contract; ALREADY_EXISTS: the id's old life still answers, or a worker of another identity stands at the address;
    * ABORTED: another registration of this id is under way, try again.
    */
   register: {
@@ -3173,8 +3174,9 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
   /**
    * Puts a dialed worker on the roll. The replica dials ip:port, probes it, and answers success when the worker can be given jobs.
    * Registering again with the same boot is harmless: a worker does it when Ping says healthy=false.
-   * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here; FAILED_PRECONDITION: it could not be
-   * reached, or the boot is superseded, or the pool holds another contract; ALREADY_EXISTS: the id's old life still answers;
+   * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here, or the worker is another identity's, or
+   * the caller may not use the pool; FAILED_PRECONDITION: it could not be reached, or the boot is superseded, or the pool holds another
+   * contract; ALREADY_EXISTS: the id's old life still answers, or a worker of another identity stands at the address;
    * ABORTED: another registration of this id is under way, try again.
    */
   register: handleUnaryCall<WorkerInfo, RegisterAck>;
@@ -3198,8 +3200,9 @@ export interface WorkerServiceClient extends Client {
   /**
    * Puts a dialed worker on the roll. The replica dials ip:port, probes it, and answers success when the worker can be given jobs.
    * Registering again with the same boot is harmless: a worker does it when Ping says healthy=false.
-   * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here; FAILED_PRECONDITION: it could not be
-   * reached, or the boot is superseded, or the pool holds another contract; ALREADY_EXISTS: the id's old life still answers;
+   * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here, or the worker is another identity's, or
+   * the caller may not use the pool; FAILED_PRECONDITION: it could not be reached, or the boot is superseded, or the pool holds another
+   * contract; ALREADY_EXISTS: the id's old life still answers, or a worker of another identity stands at the address;
    * ABORTED: another registration of this id is under way, try again.
    */
   register(request: WorkerInfo, callback: (error: ServiceError | null, response: RegisterAck) => void): ClientUnaryCall;
