@@ -118,7 +118,11 @@ export const fields = {
   MAX_POOLS: count(1_000, 'Pools'),
   PROBE_CONCURRENCY: count(64, 'Probes under way at once, a replica', 1, 10_000),
   DIAL_ALLOW: list('CIDRs (with :port or :from-to if wanted) that workers may be dialed at; empty: only the address that they registered from'),
-  DIAL_PLAINTEXT: list('CIDRs that may be dialed without TLS'),
+  DIAL_PLAINTEXT: list('CIDRs (with ports as in DIAL_ALLOW) that are dialed without TLS; all others by TLS, but with INSECURE and no DIAL_CA'),
+  DIAL_CA: text('', "PEM file of the authorities that sign dialed workers' certificates; empty: none is dialed by TLS"),
+  DIAL_CERT: text('', 'PEM file of the certificate that dialed workers are shown; empty: none'),
+  DIAL_KEY: text('', 'PEM file of the key of DIAL_CERT'),
+  DIAL_RELOAD_MS: ms(5_000, 'How often the files of DIAL_CA, DIAL_CERT and DIAL_KEY are looked at'),
   TIME_SCALE: z.coerce.number().min(0.001).max(1).default(1).describe('Multiplies every time; for tests, refused without INSECURE'),
   FAILPOINT: text(
     '',
@@ -206,7 +210,16 @@ function checkRoles({ TLS_ROLES }: Config): void {
 }
 
 /** Names with our prefix that other commands read. */
-const FOREIGN: ReadonlySet<string> = new Set(['MUSTER_TARGET', 'MUSTER_WORKER']);
+const FOREIGN: ReadonlySet<string> = new Set([
+  'MUSTER_TARGET',
+  'MUSTER_WORKER',
+  'MUSTER_CLIENT_TLS',
+  'MUSTER_CLIENT_TLS_CA',
+  'MUSTER_CLIENT_TLS_CERT',
+  'MUSTER_CLIENT_TLS_KEY',
+  'MUSTER_CLIENT_TLS_SERVER_NAME',
+  'MUSTER_CLIENT_TOKEN_FILE',
+]);
 
 function scaled(config: Config): Config {
   if (config.TIME_SCALE === 1) return config;

@@ -9,6 +9,12 @@ import type { Delivery } from './link.js';
  * processed, and what the worker itself refused. Whatever broke after sending is `unknown`, with the failure to use if it proves lost.
  */
 
+/**
+ * Why there is no connection. `refused`: somebody said no, or nobody listens. `silent`: nothing was heard by the bound, or the network itself
+ * failed. `untrusted`: who answers cannot show by its certificate that it is who was wanted, or speaks no TLS.
+ */
+export type Unreached = 'refused' | 'silent' | 'untrusted';
+
 /** What a call came to, before anyone reads a meaning into it. */
 export interface Answer {
   code: number;
@@ -16,7 +22,7 @@ export interface Answer {
   /** The response message; set when code is OK. */
   bytes?: Buffer;
   /** Did a stream for it ever exist? `sent` in every case of doubt. The others mean that the worker cannot have seen it. */
-  reach: 'sent' | 'refused' | 'silent';
+  reach: 'sent' | Unreached;
   /** The status came from the worker, not from our own gRPC stack. */
   spoke: boolean;
   /** The worker had begun to answer (initial metadata came). */
@@ -41,7 +47,7 @@ export function answered(bytes: Buffer | undefined): Answer {
   return { code: Code.OK, details: '', bytes: bytes ?? Buffer.alloc(0), reach: 'sent', spoke: true, headers: true, refusedStream: false };
 }
 
-export function unsent(code: number, details: string, reach: 'refused' | 'silent'): Answer {
+export function unsent(code: number, details: string, reach: Unreached): Answer {
   return { code, details, reach, spoke: false, headers: false, refusedStream: false };
 }
 

@@ -1,3 +1,5 @@
+import type { Unreached } from './answer.js';
+import { MusterError } from './errors.js';
 import type { Assignment, Outcome, Verdict } from './job.js';
 import type { Address, Contract, WorkerRef } from './worker.js';
 
@@ -33,15 +35,20 @@ export function otherThan({ id, boot }: Pick<WorkerRef, 'id' | 'boot'>, answer: 
   return undefined;
 }
 
-/** Why a probe brought no answer. `refused`: nobody listens there, at once; `silent`: no answer in time. */
+/** Why a probe brought no answer. `answered_badly`: not as its contract has it. */
 export class ProbeFailed extends Error {
   override readonly name = 'ProbeFailed';
   constructor(
-    readonly kind: 'refused' | 'silent' | 'answered_badly',
+    readonly kind: Unreached | 'answered_badly',
     message: string,
   ) {
     super(message);
   }
+}
+
+/** For the log: whoever is at that worker's address is not trusted, and someone should know. */
+export function untrusted({ pool, id }: Pick<WorkerRef, 'pool' | 'id'>, { message }: ProbeFailed): MusterError {
+  return new MusterError('failed_precondition', 'UNTRUSTED_WORKER', `worker ${pool}/${id}: ${message}`);
 }
 
 /** What an attempt's call came to, as the link reads it (`protocol`: how the answer of a call is read). */

@@ -1,7 +1,7 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
-import { type DialTarget, otherThan, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import { type DialTarget, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
 import type { WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Running } from '../jobs/running.js';
@@ -103,6 +103,7 @@ export class Adopter {
       return await this.#adopt(record, answer);
     } catch (error) {
       if (!(error instanceof ProbeFailed)) throw error;
+      if (error.kind === 'untrusted') this.#options.onError(untrusted(target, error));
       return await this.#bury(target, asked, error.kind);
     }
   }

@@ -1,6 +1,6 @@
 import type { Clock, Random } from '../domain/clock.js';
 import type { Outcome } from '../domain/job.js';
-import { type LeaseRef, type Link, otherThan, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import { type LeaseRef, type Link, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
 import type { HeldLease } from '../domain/worker.js';
 import type { Finisher } from '../jobs/finisher.js';
 import type { Matching } from '../jobs/matching.js';
@@ -156,6 +156,7 @@ export class Prober {
       return await link.probe(this.#options.timeoutMs);
     } catch (error) {
       if (!(error instanceof ProbeFailed)) throw error;
+      if (error.kind === 'untrusted') this.#options.onError(untrusted(link.ref, error));
       await this.#missed(link, this.#options.misses, error.message);
       return undefined;
     }

@@ -153,7 +153,7 @@ export class Registrar {
       if (!(error instanceof ProbeFailed)) throw error;
       throw new MusterError(
         'failed_precondition',
-        'UNDIALABLE',
+        error.kind === 'untrusted' ? 'UNTRUSTED_WORKER' : 'UNDIALABLE',
         `ip, port: this replica cannot reach a ${contract} worker at ${at}: ${error.message}`,
         {
           field: 'ip',

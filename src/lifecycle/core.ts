@@ -23,8 +23,10 @@ import { Vouching } from '../jobs/vouching.js';
 import { Waiters } from '../jobs/waiters.js';
 import { DialPolicy } from '../links/address-policy.js';
 import { GrpcDialer, probeOnce } from '../links/dialer.js';
+import { DialSecurity } from '../links/security.js';
 import { LinkTable } from '../links/table.js';
 import type { Store } from '../store/store.js';
+import { dialKeys } from './dial-keys.js';
 
 export interface CoreOptions {
   config: Config;
@@ -52,6 +54,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     onError,
   });
 
+  const keys = dialKeys(config, clock, onError);
   const policy = new DialPolicy({ insecure: config.INSECURE, allow: config.DIAL_ALLOW });
   const dialer = new GrpcDialer({
     clock,
@@ -59,6 +62,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
     pingTimeoutMs: config.PING_TIMEOUT_MS,
     policy,
+    security: new DialSecurity({ insecure: config.INSECURE, plaintext: config.DIAL_PLAINTEXT, contexts: keys }),
   });
   const probe = (target: DialTarget, timeoutMs: number) => probeOnce(target, timeoutMs, dialer);
   const events: LinkEvents = {
@@ -178,6 +182,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
   const submitter = new Submitter({ jobs: store.jobs, matching, enter: (pool) => store.enter(pool), maxWaiting: config.MAX_WAITING, ...batches });
   const jobs = new Jobs({ store, matching, submitter, waiters });
   return {
+    keys,
     manager,
     jobs,
     queries: new FleetQueries(store),

@@ -110,6 +110,7 @@ export class Replica {
     this.#turn('starting', 'created');
     const { config, clock } = this.#options;
     this.#security = await openSecurity(config, clock, this.log);
+    await this.#core.keys?.open();
     // Liveness answers from the beginning: waiting for Redis is not being dead.
     const httpPort = (await this.#probes?.start()) ?? 0;
     await this.#store.start(
@@ -202,6 +203,7 @@ export class Replica {
     this.#core.manager.closeGrpcAll();
     this.#core.judgement.stop();
     await this.#security?.stop();
+    await this.#core.keys?.stop();
     await this.#store.removeReplica().catch(() => undefined);
     await this.#by(endsAt, 'probes', [this.#probes?.stop()]);
     await this.#by(endsAt, 'Redis', [this.#store.stop()]);

@@ -1,6 +1,6 @@
-import { BlockList, isIPv4 } from 'node:net';
 import { invalid, MusterError } from '../domain/errors.js';
 import { type Address, formatAddress } from '../domain/worker.js';
+import { type Block, blockOf, covers, type Entry, parseEntry, takes } from './cidr.js';
 import { normaliseIp } from './ip.js';
 
 /**
@@ -13,20 +13,8 @@ import { normaliseIp } from './ip.js';
 export interface DialPolicyOptions {
   /** Loopback workers are allowed, whoever registers them. */
   insecure: boolean;
-  /** `10.0.0.0/8`, `10.0.0.0/8:6000`, `10.0.0.0/8:6000-6100`, `[fd00::]/8:6000`, `fd00::/8`; without a prefix: that one address. */
+  /** As `parseEntry` takes them. */
   allow: string[];
-}
-
-interface Block {
-  text: string;
-  base: string;
-  prefix: number;
-  list: BlockList;
-}
-
-interface Entry extends Block {
-  fromPort: number;
-  toPort: number;
 }
 
 interface Special {
@@ -63,7 +51,7 @@ export class DialPolicy {
   /** Throws an Error that names the entry that cannot be read. */
   constructor({ insecure, allow }: DialPolicyOptions) {
     this.#insecure = insecure;
-    this.#allow = allow.map(parseEntry);
+    this.#allow = allow.map((entry) => parseEntry('DIAL_ALLOW', entry));
   }
 
   /**
@@ -94,7 +82,7 @@ export class DialPolicy {
     if (!Number.isInteger(address.port) || address.port < 1 || address.port > 65_535) throw invalid('port', 'must be 1 to 65535');
     if (this.#freeLoopback(ip)) return ip;
     const entries = this.#allow.filter((entry) => covers(entry, ip));
-    const open = entries.filter(({ fromPort, toPort }) => fromPort <= address.port && address.port <= toPort);
+    const open = entries.filter((entry) => takes(entry, address.port));
     for (const { what, block } of SPECIAL) {
       if (!covers(block, ip) || open.some((entry) => entry.prefix >= block.prefix)) continue;
       const name = `name ${block.text} or a part of it, and the port, in DIAL_ALLOW`;
@@ -112,10 +100,6 @@ export class DialPolicy {
   }
 }
 
-function covers({ list }: Block, ip: string): boolean {
-  return list.check(ip, isIPv4(ip) ? 'ipv4' : 'ipv6');
-}
-
 function refused(address: Address, why: string): MusterError {
   return new MusterError('permission_denied', 'ADDRESS_REFUSED', `${formatAddress(address)} may not be dialed: ${why}`);
 }
@@ -123,34 +107,4 @@ function refused(address: Address, why: string): MusterError {
 function special(what: string, cidr: string): Special {
   const [ip = '', prefix] = cidr.split('/');
   return { what, block: blockOf(cidr, ip, Number(prefix)) };
-}
-
-function blockOf(text: string, ip: string, prefix: number): Block {
-  const base = normaliseIp(ip) ?? ip;
-  const list = new BlockList();
-  list.addSubnet(base, prefix, isIPv4(base) ? 'ipv4' : 'ipv6');
-  return { text, base, prefix, list };
-}
-
-/** `ip`, `[ip]`, with /prefix, :port, :from-to each if wanted. A colon counts as a port's only after "]" or a prefix, or after an IPv4. */
-const ENTRY =
-  /^(?:\[(?<bracketed>[^[\]]+)\]|(?<v4>[0-9.]+)|(?<v6>[0-9A-Fa-f:.]+?)(?=\/|$))(?:\/(?<prefix>\d{1,3}))?(?::(?<from>\d{1,5})(?:-(?<to>\d{1,5}))?)?$/;
-
-function parseEntry(text: string): Entry {
-  const parts = ENTRY.exec(text)?.groups;
-  const ip = parts?.bracketed ?? parts?.v4 ?? parts?.v6 ?? '';
-  const base = normaliseIp(ip);
-  if (parts === undefined || base === undefined) throw badEntry(text, 'is no CIDR: write 10.0.0.0/8, 10.0.0.0/8:6000-6100 or [fd00::]/8:6000');
-  if (isIPv4(base) && ip.includes(':')) throw badEntry(text, `wraps an IPv4 address: write ${base}`);
-  const width = isIPv4(base) ? 32 : 128;
-  const prefix = parts.prefix === undefined ? width : Number(parts.prefix);
-  if (prefix > width) throw badEntry(text, `has a prefix over ${width}`);
-  const fromPort = parts.from === undefined ? 1 : Number(parts.from);
-  const toPort = parts.to === undefined ? (parts.from === undefined ? 65_535 : fromPort) : Number(parts.to);
-  if (fromPort < 1 || toPort > 65_535 || fromPort > toPort) throw badEntry(text, 'has ports that are not 1 to 65535 in order');
-  return { ...blockOf(text, base, prefix), fromPort, toPort };
-}
-
-function badEntry(text: string, why: string): Error {
-  return new Error(`DIAL_ALLOW: "${text}" ${why}`);
 }

@@ -5,6 +5,7 @@ import { DialedLink } from './dialed.js';
 import { legacy } from './legacy.js';
 import { method } from './method.js';
 import { runner } from './runner.js';
+import type { DialSecurity } from './security.js';
 import type { Speech } from './speech.js';
 import { Wire } from './wire.js';
 
@@ -16,8 +17,10 @@ export interface DialerOptions {
   pingTimeoutMs: number;
   /** A connection that is not usable by then is given up; CONNECT_TIMEOUT_MS unless said. */
   connectTimeoutMs?: number;
-  /** Asked again at each dial; throws MusterError. See `DialPolicy.recheck`. */
+  /** Asked again at each dial, and before each connection; throws MusterError. See `DialPolicy.recheck`. */
   policy?: { recheck(address: Address): void };
+  /** Who is dialed by TLS; without it nobody is. */
+  security?: DialSecurity;
 }
 
 export const CONNECT_TIMEOUT_MS = 2_000;
@@ -30,15 +33,18 @@ const SPEECHES: Record<DialTarget['contract'], Speech> = { RUNNER: runner, LEGAC
 export class GrpcDialer implements Dialer {
   constructor(private readonly options: DialerOptions) {}
 
-  /** Throws what the policy throws, else nothing. */
+  /** Throws what the policy and the security throw, else nothing. */
   dial(target: DialTarget, events: LinkEvents): Link {
-    const { clock, maxResultBytes, maxPayloadBytes, pingTimeoutMs, connectTimeoutMs, policy } = this.options;
-    policy?.recheck(target.address);
+    const { clock, maxResultBytes, maxPayloadBytes, pingTimeoutMs, connectTimeoutMs, policy, security } = this.options;
+    const permit = () => policy?.recheck(target.address);
+    permit();
     const wire = new Wire(target.address, {
       clock,
       maxReceiveBytes: maxResultBytes + ENVELOPE_BYTES,
       maxSendBytes: maxPayloadBytes + ENVELOPE_BYTES,
       connectTimeoutMs: connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+      tls: security?.of(target),
+      permit,
     });
     return new DialedLink(target, SPEECHES[target.contract], wire, events, { clock, maxResultBytes, pingTimeoutMs });
   }

@@ -1,3 +1,4 @@
+import type { SecureContext } from 'node:tls';
 import { Client, type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { type Answer, answered, broken, isGrpc, unsent } from '../domain/answer.js';
 import type { Clock } from '../domain/clock.js';
@@ -5,6 +6,7 @@ import { toError } from '../domain/errors.js';
 import { Code } from '../domain/job.js';
 import { type Address, formatAddress } from '../domain/worker.js';
 import { type Handshake, handshake, saidNo } from './handshake.js';
+import type { WorkerTls } from './security.js';
 
 /** grpc-js counts deadlines in 32 bits, and rounds them up to seconds on the wire: a longer one would have passed already. */
 const LONGEST_DEADLINE_MS = 2_147_000_000;
@@ -22,6 +24,10 @@ export interface WireOptions {
   maxSendBytes: number;
   /** A connection that is not usable by then is given up and made anew. */
   connectTimeoutMs: number;
+  /** What the worker must show; undefined: plaintext. */
+  tls?: WorkerTls | undefined;
+  /** Asked right before each connection; throws when there must be none. */
+  permit?: (() => void) | undefined;
 }
 
 export interface WireRequest {
@@ -51,6 +57,8 @@ const KEEPALIVE_TIME_MS = 15_000;
 const KEEPALIVE_TIMEOUT_MS = 5_000;
 const RECONNECT_MIN_MS = 100;
 const RECONNECT_MAX_MS = 1_000;
+/** In what grpc-js tells of a connection that it could not make to who was met a moment before. */
+const ABOUT_TLS = /certificate|SSL routines/;
 
 const identity = (bytes: Buffer): Buffer => bytes;
 
@@ -59,6 +67,8 @@ export class Wire {
   readonly #options: WireOptions;
   readonly #end = new AbortController();
   #client: Client | undefined;
+  /** What the client's connection is secured with. */
+  #context: SecureContext | undefined;
   /** The client's connection was not seen READY yet. */
   #fresh = false;
   #proving: Promise<Handshake> | undefined;
@@ -107,11 +117,13 @@ export class Wire {
     const client = this.#client;
     if (client === undefined) return undefined;
     const state = client.getChannel().getConnectivityState(false);
-    if (state === connectivityState.READY) {
+    // With other keys it is to show again who it is: an authority may be trusted no more.
+    const same = this.#options.tls?.context === this.#context;
+    if (same && state === connectivityState.READY) {
       this.#fresh = false;
       return client;
     }
-    if (this.#fresh && state !== connectivityState.TRANSIENT_FAILURE) return client;
+    if (same && this.#fresh && state !== connectivityState.TRANSIENT_FAILURE) return client;
     this.drop();
     return undefined;
   }
@@ -119,8 +131,8 @@ export class Wire {
   /** One handshake at a time, whoever waits for it; each waits no longer than its own bound. */
   async #prove(timeoutMs: number, stop: Stop): Promise<Handshake> {
     if (this.#end.signal.aborted) return { ok: false, why: 'silent', message: 'the link is closed' };
-    const { clock, connectTimeoutMs } = this.#options;
-    this.#proving ??= handshake(this.#address, connectTimeoutMs, clock).finally(() => {
+    const { clock } = this.#options;
+    this.#proving ??= this.#meet().finally(() => {
       this.#proving = undefined;
     });
     let stopTimer = () => {};
@@ -135,16 +147,33 @@ export class Wire {
     return result;
   }
 
+  /** The one place that opens connections: grpc-js opens its own to who was met here, a moment later. */
+  async #meet(): Promise<Handshake> {
+    const { clock, connectTimeoutMs, tls, permit } = this.#options;
+    try {
+      permit?.();
+      return await handshake(this.#address, connectTimeoutMs, clock, tls);
+    } catch (thrown) {
+      // Our own reasons, which say nothing of the worker.
+      return { ok: false, why: 'silent', message: toError(thrown).message };
+    }
+  }
+
   #make(): Client {
     const scheme = this.#address.ip.includes(':') ? 'ipv6' : 'ipv4';
-    const client = new Client(`${scheme}:${formatAddress(this.#address)}`, credentials.createInsecure(), this.#channelOptions());
+    const { tls } = this.#options;
+    this.#context = tls?.context;
+    const secured = this.#context && credentials.createFromSecureContext(this.#context, { checkServerIdentity: tls?.checkServerIdentity });
+    const client = new Client(`${scheme}:${formatAddress(this.#address)}`, secured ?? credentials.createInsecure(), this.#channelOptions());
     this.#client = client;
     this.#fresh = true;
     return client;
   }
 
   #channelOptions(): ClientOptions {
+    const { tls } = this.#options;
     return {
+      ...(tls && { 'grpc.ssl_target_name_override': tls.serverName }),
       // A shared pool would hand a stuck connection to the client that replaces it.
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_retries': 0,
@@ -190,6 +219,7 @@ export class Wire {
     if (peer === client.getChannel().getTarget()) {
       const stuck = this.#client !== client;
       if (!stuck) this.drop();
+      if (this.#options.tls !== undefined && ABOUT_TLS.test(details)) return unsent(code, details, 'untrusted');
       return unsent(code, details, !stuck && saidNo(details) ? 'refused' : 'silent');
     }
     const alive = client.getChannel().getConnectivityState(false) === connectivityState.READY;

@@ -15,8 +15,15 @@ export interface Served {
   stop(): void;
 }
 
+/** Who serves otherwise than by plaintext, or not on 127.0.0.1. */
+export interface Serving {
+  /** Default: plaintext. */
+  credentials?: ServerCredentials;
+  host?: string;
+}
+
 /** A real gRPC server of unary methods by path, on loopback. */
-export async function serve(handlers: Record<string, Handler>, port = 0): Promise<Served> {
+export async function serve(handlers: Record<string, Handler>, port = 0, { credentials, host = '127.0.0.1' }: Serving = {}): Promise<Served> {
   const server = new Server();
   const definition = Object.fromEntries(
     Object.keys(handlers).map((path) => [
@@ -34,7 +41,9 @@ export async function serve(handlers: Record<string, Handler>, port = 0): Promis
   );
   server.addService(definition, handlers);
   const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, at) => (error === null ? resolve(at) : reject(error)));
+    server.bindAsync(`${host}:${port}`, credentials ?? ServerCredentials.createInsecure(), (error, at) =>
+      error === null ? resolve(at) : reject(error),
+    );
   });
   return { port: bound, stop: () => server.forceShutdown() };
 }

@@ -72,12 +72,19 @@ test('what DIAL_ALLOW names is dialed, at its ports only', async () => {
   const free = await startReplica(redis.url);
   const worker = await runnerWorker(free.target, 'elsewhere', 'w');
   const port = Number(worker.address.split(':')[1]);
-  const { api } = await secured({ DIAL_ALLOW: `127.0.0.1/32:${port}` });
+  const { api } = await secured({ DIAL_ALLOW: `127.0.0.1/32:${port}`, DIAL_PLAINTEXT: '127.0.0.1' });
   expect(await register(api, { id: 'w', pool: 'named', port, boot: worker.boot })).toMatchObject({ success: true });
   expect((await getWorker(api, 'named', 'w')).state).toBe(WorkerState.WORKER_STATE_FREE);
   const other = await refusal(register(api, { id: 'w2', pool: 'named', port: port + 1 }));
   expect([other.codeName, other.reason]).toEqual(['PERMISSION_DENIED', 'ADDRESS_REFUSED']);
   expect(other.message).toContain('and the port, in DIAL_ALLOW');
+});
+
+test('who may be dialed, and is to show a certificate, is not dialed while nobody said whom to trust', async () => {
+  const { api } = await secured({ DIAL_ALLOW: '127.0.0.1/32', DIAL_PLAINTEXT: '127.0.0.2' });
+  const error = await refusal(register(api, { id: 'w', pool: 'p', port: 6000 }));
+  expect([error.codeName, error.reason]).toEqual(['FAILED_PRECONDITION', 'DIAL_CA_MISSING']);
+  expect(error.message).toMatch(/127\.0\.0\.1:6000 .*set DIAL_CA.*DIAL_PLAINTEXT/);
 });
 
 test('an insecure replica takes loopback workers, mapped ones too, and no other special address', async () => {

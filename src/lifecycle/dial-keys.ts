@@ -1,0 +1,62 @@
+import type { SecureContext } from 'node:tls';
+import { type Config, ConfigError } from '../config.js';
+import type { Clock } from '../domain/clock.js';
+import { MusterError, toError, unavailable } from '../domain/errors.js';
+import { type Contexts, dialContext } from '../links/security.js';
+import { WatchedFiles } from './watched-files.js';
+
+type DialConfig = Pick<Config, 'DIAL_CA' | 'DIAL_CERT' | 'DIAL_KEY' | 'DIAL_RELOAD_MS'>;
+
+/** What dialed workers are trusted by, and what they are shown; read again when it changes. */
+export class DialKeys implements Contexts {
+  readonly #config: DialConfig;
+  readonly #files: WatchedFiles<SecureContext>;
+  #context: SecureContext | undefined;
+
+  /** `onError`: told of files that cannot be used any more; what was read before stays in use. */
+  constructor(config: DialConfig, clock: Clock, onError: (error: unknown) => void) {
+    const { DIAL_CA, DIAL_CERT, DIAL_KEY, DIAL_RELOAD_MS } = config;
+    this.#config = config;
+    this.#files = new WatchedFiles({
+      clock,
+      paths: DIAL_CERT === '' ? [DIAL_CA] : [DIAL_CA, DIAL_CERT, DIAL_KEY],
+      everyMs: DIAL_RELOAD_MS,
+      parse: ([ca = '', cert = '', key = '']) => dialContext({ ca: ca.toString(), cert: cert.toString(), key: key.toString() }),
+      changed: (context) => {
+        this.#context = context;
+      },
+      failed: ({ message }) => onError(new MusterError('failed_precondition', 'DIAL_KEYS', `the keys of dialed links stay as they were: ${message}`)),
+    });
+  }
+
+  /** Reads the files, and looks at them from now on. Rejects with ConfigError. */
+  async open(): Promise<void> {
+    try {
+      this.#context = await this.#files.read();
+    } catch (error) {
+      const { DIAL_CA, DIAL_CERT, DIAL_KEY } = this.#config;
+      const paths = [DIAL_CA, DIAL_CERT, DIAL_KEY].filter((path) => path !== '');
+      throw new ConfigError(`MUSTER_DIAL_CA, MUSTER_DIAL_CERT, MUSTER_DIAL_KEY (${paths.join(', ')}): ${toError(error).message}`, { cause: error });
+    }
+    this.#files.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#files.stop();
+  }
+
+  current(): SecureContext {
+    if (this.#context === undefined) throw unavailable('STARTING', 'DIAL_CA was not read yet: this replica is starting');
+    return this.#context;
+  }
+}
+
+/** Undefined without DIAL_CA. Throws ConfigError for settings of which one misses another. */
+export function dialKeys(config: DialConfig, clock: Clock, onError: (error: unknown) => void): DialKeys | undefined {
+  const { DIAL_CA, DIAL_CERT, DIAL_KEY } = config;
+  if ((DIAL_CERT === '') !== (DIAL_KEY === ''))
+    throw new ConfigError(`MUSTER_${DIAL_CERT === '' ? 'DIAL_CERT' : 'DIAL_KEY'}: set it too, a certificate and its key go together`);
+  if (DIAL_CA !== '') return new DialKeys(config, clock, onError);
+  if (DIAL_CERT !== '') throw new ConfigError('MUSTER_DIAL_CERT: needs MUSTER_DIAL_CA: by plaintext nobody is shown a certificate');
+  return undefined;
+}
