@@ -16,7 +16,7 @@ export interface ApiErrorDetails {
 
 /** A call that brought no answer. `message` is the server's own, or grpc-js's when no server was reached. */
 export class ApiError extends Error {
-  override readonly name = 'ApiError';
+  override readonly name: string = 'ApiError';
 
   constructor(
     /** A grpc status, never OK. */
@@ -45,6 +45,38 @@ export class ApiError extends Error {
   }
 }
 
+/** A refusal that asking again does not change. `message` is the server's own, and after it the remedy. */
+export abstract class AccessError extends ApiError {
+  constructor(
+    code: number,
+    reason: string,
+    /** The server's own words. */
+    readonly said: string,
+    /** What to do about it, in terms of this SDK's options. */
+    readonly remedy: string,
+    details?: ApiErrorDetails,
+    options?: ErrorOptions,
+  ) {
+    super(code, reason, `${said}; ${remedy}`, details, options);
+  }
+}
+
+/** UNAUTHENTICATED: the replicas do not know who asks. */
+export class Unauthenticated extends AccessError {
+  override readonly name = 'Unauthenticated';
+  constructor(reason: string, said: string, details?: ApiErrorDetails, options?: ErrorOptions) {
+    super(status.UNAUTHENTICATED, reason, said, 'set `token` to one that the replicas know, or `tls.cert` and `tls.key`', details, options);
+  }
+}
+
+/** PERMISSION_DENIED: the replicas know who asks, and it may not do that. */
+export class PermissionDenied extends AccessError {
+  override readonly name = 'PermissionDenied';
+  constructor(reason: string, said: string, details?: ApiErrorDetails, options?: ErrorOptions) {
+    super(status.PERMISSION_DENIED, reason, said, 'use a `token`, or certificate, that may, or have this one allowed it', details, options);
+  }
+}
+
 const BROKEN: ReadonlySet<number> = new Set([status.UNAVAILABLE, status.ABORTED, status.DEADLINE_EXCEEDED, status.CANCELLED]);
 
 /** The name of a grpc status (and google.rpc.Code), such as `NOT_FOUND`; `CODE_99` for one that is none. */
@@ -56,7 +88,15 @@ export function codeName(code: number): string {
 export function toApiError(error: ServiceError): ApiError {
   const bytes = error.metadata?.get('grpc-status-details-bin')[0];
   const { reason, details } = Buffer.isBuffer(bytes) ? decodeDetails(bytes) : { reason: '', details: noDetails() };
-  return new ApiError(error.code, reason, error.details || error.message, details, { cause: error });
+  return apiError(error.code, reason, error.details || error.message, details, { cause: error });
+}
+
+/** Of the class that goes with the code. */
+export function apiError(code: number, reason: string, message: string, details?: ApiErrorDetails, options?: ErrorOptions): ApiError {
+  if (code === status.UNAUTHENTICATED) return new Unauthenticated(reason, message, details, options);
+  // An address that may not be dialed is no matter of who asks: what to do stands in the message.
+  if (code === status.PERMISSION_DENIED && reason !== 'ADDRESS_REFUSED') return new PermissionDenied(reason, message, details, options);
+  return new ApiError(code, reason, message, details, options);
 }
 
 function decodeDetails(bytes: Buffer): { reason: string; details: ApiErrorDetails } {

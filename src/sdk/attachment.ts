@@ -7,6 +7,7 @@ import { Attempts, type HandlerTable, Refusal, type Running } from './attempts.j
 import { fromDuration } from './duration.js';
 import { HELD_MAX, Holding } from './holding.js';
 import { Lifeline } from './lifeline.js';
+import { Refusals } from './refusals.js';
 import { failureResult, sizeOf } from './results.js';
 import type { WorkerSettings } from './worker-options.js';
 
@@ -57,6 +58,7 @@ export class Attachment {
   /** Came on the current stream while another one was greeted, whose Hello did not name them. */
   private aside: Assignment[] = [];
   private flushing = false;
+  private readonly refusals: Refusals;
   private leaving = false;
   private wanted = true;
 
@@ -66,12 +68,13 @@ export class Attachment {
     private readonly kinds: () => string[],
     private readonly events: AttachmentEvents,
   ) {
-    const { clock, random, where, ids } = settings;
+    const { clock, random, access, ids } = settings;
     this.boot = ids.jobId();
     this.attempts = new Attempts(HELD_MAX, handlers, clock);
     this.holding = new Holding(this.attempts);
+    this.refusals = new Refusals(settings.slowRetryMs);
     this.line = new Lifeline<AttachRequest, AttachResponse>({
-      where,
+      access,
       method: WorkerServiceService.attach,
       clock,
       random,
@@ -145,6 +148,7 @@ export class Attachment {
       maxUnsettled: maxUnsettled || UNSETTLED_MAX,
       maxResultBytes: maxFrameBytes === 0 ? Number.POSITIVE_INFINITY : maxFrameBytes - ENVELOPE_BYTES,
     };
+    this.refusals.over();
     this.toldSlots = this.helloSlots;
     this.aside = [];
     this.holding.begin();
@@ -226,18 +230,22 @@ export class Attachment {
   private lost(error: ApiError): void {
     if (!this.wanted) return;
     this.events.detached(error);
-    if (SLOW.has(error.code)) this.events.refused(error);
+    if (SLOW.has(error.code)) this.refused(error);
   }
 
   private failed(error: ApiError, tries: number): number | undefined {
     for (const assignment of this.aside.splice(0)) this.assigned(assignment);
     this.arm();
     if (SLOW.has(error.code)) {
-      this.events.refused(error);
-      return Math.min(error.details.retryAfterMs ?? Number.POSITIVE_INFINITY, this.settings.slowRetryMs);
+      this.refused(error);
+      return Math.min(error.details.retryAfterMs ?? Number.POSITIVE_INFINITY, this.refusals.nextMs());
     }
     if (tries === TRIES_TOLD) this.events.refused(error);
     return error.details.retryAfterMs;
+  }
+
+  private refused(error: ApiError): void {
+    if (this.refusals.isNews(error)) this.events.refused(error);
   }
 
   /** Whatever there is to say, in one frame a kind at the end of this turn. */

@@ -2,13 +2,13 @@ import { status } from '@grpc/grpc-js';
 import { type Clock, type Ids, type Random, systemIds, systemRandom } from '../domain/clock.js';
 import { checkPool } from '../domain/names.js';
 import type { Job } from '../grpc/generated/muster/v1/job.js';
+import { Access, type Where } from './access.js';
 import { ApiError } from './api-error.js';
 import { sdkClock } from './clock.js';
-import { type Api, connect } from './connect.js';
+import { type Api, connectBy } from './connect.js';
 import { type AnyJob, type Codecs, type InputSent, jobOf, type OutputReceived } from './job.js';
 import { type JobInfo, type JobStateName, outputOf, stateNumber, toJobInfo } from './job-info.js';
 import type { Pending } from './pendings.js';
-import { checkTarget, type Where } from './pipe.js';
 import { retrying } from './retrying.js';
 import { Session } from './session.js';
 import { type Submission, type SubmitOptions, toSubmission } from './submission.js';
@@ -68,7 +68,7 @@ const PAGE = 100;
 
 /**
  * Submits jobs and waits for them, all over one stream, which survives replicas: a job's id is made here before the first call, so that whatever
- * is said again is said of the same job. Opens nothing before its first use. Throws TypeError for a target it cannot read.
+ * is said again is said of the same job. Opens nothing before its first use. Throws TypeError that names the option for what it cannot use.
  */
 export class Client implements AsyncDisposable {
   private readonly api: Api;
@@ -78,13 +78,13 @@ export class Client implements AsyncDisposable {
   private closed = false;
 
   constructor(options: ClientOptions) {
-    const { target, credentials, channel, giveUpMs = GIVE_UP_MS, maxPending = PENDING_MAX } = options;
+    const { giveUpMs = GIVE_UP_MS, maxPending = PENDING_MAX } = options;
     const { clock = sdkClock, random = systemRandom, ids = systemIds } = options;
-    const where = { target: checkTarget(target), credentials, channel };
-    this.api = connect(target, { credentials, channel, clock });
+    const access = new Access(options, clock);
+    this.api = connectBy(access, { clock });
     this.patience = { clock, random, giveUpMs };
     this.ids = ids;
-    this.session = new Session({ where, clock, random, maxPending, giveUpMs });
+    this.session = new Session({ access, clock, random, maxPending, giveUpMs });
   }
 
   /** Submits a job and resolves with its output. Rejects as `submit` and `JobHandle.result` do. */

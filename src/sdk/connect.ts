@@ -1,17 +1,9 @@
-import {
-  type ChannelCredentials,
-  Client,
-  type ClientOptions,
-  credentials,
-  type CallOptions as GrpcCallOptions,
-  Metadata,
-  type ServiceError,
-  status,
-} from '@grpc/grpc-js';
+import { type Client, type ClientOptions, type CallOptions as GrpcCallOptions, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
 import { AdminServiceService, type WatchEventsRequest, type WatchEventsResponse } from '../grpc/generated/muster/v1/admin.js';
 import { JobServiceService } from '../grpc/generated/muster/v1/job.js';
 import { WorkerServiceService } from '../grpc/generated/muster/v1/worker.js';
+import { Access, type Where } from './access.js';
 import { ApiError, toApiError } from './api-error.js';
 import { sdkClock } from './clock.js';
 
@@ -23,15 +15,13 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-export interface ConnectOptions {
-  /** Default: plaintext. */
-  credentials?: ChannelCredentials;
+interface CallingOptions {
   /** For calls that name none. Default 30 s. */
   deadlineMs?: number;
   clock?: Clock;
-  /** More channel options of grpc-js, over ours. */
-  channel?: ClientOptions;
 }
+
+export interface ConnectOptions extends Omit<Where, 'target'>, CallingOptions {}
 
 type UnaryOf<Method> = Method extends {
   responseStream: false;
@@ -55,25 +45,24 @@ export interface Api extends Unary<typeof JobServiceService>, Unary<typeof Worke
 
 const MESSAGE_BYTES = 32 * 1024 * 1024;
 const DEADLINE_MS = 30_000;
-const TARGET = /^(?:(?:ipv4|ipv6|dns|unix):\S+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[A-Za-z0-9.-]+:\d{1,5})$/;
-
-/** May `connect` be given that? `host:port`, `ipv4:a:1,b:2`, `ipv6:[a]:1,…`, `dns:///host:port` or `unix:path`. */
-export function isTarget(target: string): boolean {
-  return TARGET.test(target);
-}
 
 /**
  * An Api over one channel that spreads its calls over every address behind the target. Opens no connection before the first call.
- * The channel retries nothing: a repeated call is the caller's own decision (see `retrying`). Throws TypeError for a target it cannot read.
+ * The channel retries nothing: a repeated call is the caller's own decision (see `retrying`). Throws TypeError that names the option for what
+ * it cannot use.
  */
 export function connect(target: string, options: ConnectOptions = {}): Api {
-  if (!isTarget(target)) throw new TypeError(`target ${JSON.stringify(target)}: write host:port, ipv4:a:1,b:2 or dns:///host:port`);
-  const client = new Client(target, options.credentials ?? credentials.createInsecure(), { ...CHANNEL, ...options.channel });
-  const { deadlineMs = DEADLINE_MS, clock = sdkClock } = options;
-  const connection: Connection = { client, open: new Set(), closed: false };
-  const bounds = (call: CallOptions, fallbackMs: number): GrpcCallOptions => {
+  const { deadlineMs, clock = sdkClock } = options;
+  return connectBy(new Access({ ...options, target }, clock), { deadlineMs, clock });
+}
+
+/** As `connect`, by an access that was checked already. */
+export function connectBy(access: Access, { deadlineMs = DEADLINE_MS, clock = sdkClock }: CallingOptions): Api {
+  const { target } = access;
+  const connection: Connection = { access, client: access.client(CHANNEL), open: new Set(), closed: false };
+  const bounds = (call: CallOptions, fallbackMs: number): Bounded => {
     const ms = call.deadlineMs ?? fallbackMs;
-    return Number.isFinite(ms) ? { deadline: clock.now() + ms } : {};
+    return { ms, grpc: Number.isFinite(ms) ? { deadline: clock.now() + ms } : {} };
   };
   const methods: Record<string, unknown> = {};
   for (const service of [JobServiceService, WorkerServiceService, AdminServiceService]) {
@@ -89,12 +78,13 @@ export function connect(target: string, options: ConnectOptions = {}): Api {
       connection.closed = true;
       // grpc-js lets open calls go on after a close.
       for (const call of connection.open) call.cancel();
-      client.close();
+      connection.client.close();
     },
   };
 }
 
 interface Connection {
+  access: Access;
   client: Client;
   /** Calls without an answer yet. */
   open: Set<{ cancel(): void }>;
@@ -124,25 +114,38 @@ interface AnyMethod {
   responseDeserialize: (value: Buffer) => unknown;
 }
 
-type Bounds = (options: CallOptions) => GrpcCallOptions;
+/** How long a call may take, in ms and as grpc-js takes it. */
+interface Bounded {
+  ms: number;
+  grpc: GrpcCallOptions;
+}
+
+type Bounds = (options: CallOptions) => Bounded;
 
 function unary(connection: Connection, method: AnyMethod, bounds: Bounds) {
   return (request: never, options: CallOptions = {}): Promise<unknown> =>
     new Promise((resolve, reject) => {
       const { signal } = options;
-      if (connection.closed) return reject(closed());
-      if (signal?.aborted) return reject(aborted());
-      const abort = () => call.cancel();
-      const settle = (error: ServiceError | null, response: unknown) => {
-        connection.open.delete(call);
-        signal?.removeEventListener('abort', abort);
-        if (error === null) resolve(response);
-        else reject(toApiError(error));
+      const { ms, grpc } = bounds(options);
+      const begin = (headers: Metadata) => {
+        if (connection.closed) return reject(closed());
+        if (signal?.aborted) return reject(aborted());
+        const abort = () => call.cancel();
+        const settle = (error: ServiceError | null, response: unknown) => {
+          connection.open.delete(call);
+          signal?.removeEventListener('abort', abort);
+          if (error === null) resolve(response);
+          else reject(toApiError(error));
+        };
+        const { path, requestSerialize, responseDeserialize } = method;
+        const call = connection.client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, headers, grpc, settle);
+        connection.open.add(call);
+        signal?.addEventListener('abort', abort, { once: true });
       };
-      const { path, requestSerialize, responseDeserialize } = method;
-      const call = connection.client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options), settle);
-      connection.open.add(call);
-      signal?.addEventListener('abort', abort, { once: true });
+      // Without a token to be asked for, in this turn: what is called one after the other is sent so.
+      const headers = connection.access.headers(ms);
+      if (headers instanceof Metadata) begin(headers);
+      else headers.then(begin).catch(reject);
     });
 }
 
@@ -153,10 +156,12 @@ async function* watchEvents(
   bounds: Bounds,
 ): AsyncGenerator<WatchEventsResponse> {
   const { signal } = options;
+  const { ms, grpc } = bounds(options);
+  const headers = await connection.access.headers(ms);
   if (connection.closed) throw closed();
   if (signal?.aborted) throw aborted();
   const { path, requestSerialize, responseDeserialize } = AdminServiceService.watchEvents;
-  const call = connection.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), bounds(options));
+  const call = connection.client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, headers, grpc);
   connection.open.add(call);
   const abort = () => call.cancel();
   signal?.addEventListener('abort', abort, { once: true });

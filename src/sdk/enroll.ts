@@ -4,6 +4,7 @@ import type { WorkerInfo } from '../grpc/generated/muster/v1/worker.js';
 import { ApiError } from './api-error.js';
 import type { Api } from './connect.js';
 import { fromDuration } from './duration.js';
+import { Refusals } from './refusals.js';
 import { jittered } from './retrying.js';
 
 export interface EnrollOptions {
@@ -14,7 +15,7 @@ export interface EnrollOptions {
   /** Told of what a person should look at; the worker goes on trying. */
   onError: (error: Error) => void;
   onRegistered: (replica: string) => void;
-  /** Between tries after a refusal that will not pass by itself. */
+  /** After a first refusal that will not pass by itself; see `Refusals`. */
   slowRetryMs: number;
 }
 
@@ -36,10 +37,11 @@ const PERMANENT: ReadonlySet<number> = new Set([
 
 /** Keeps one worker on the roll: registers until it stands there, pings, registers again when told that it does not. Ends with the signal. */
 export async function enroll(options: EnrollOptions, signal: AbortSignal): Promise<void> {
-  const { clock, random, onRegistered } = options;
+  const { clock, random, onRegistered, slowRetryMs } = options;
+  const refusals = new Refusals(slowRetryMs);
   let backoffMs = FIRST_MS;
   while (!signal.aborted) {
-    const step = await register(options, signal);
+    const step = await register(options, refusals, signal);
     if (signal.aborted) return;
     if ('retryMs' in step) {
       await clock.sleep(jittered(step.retryMs ?? backoffMs, random), signal);
@@ -47,6 +49,7 @@ export async function enroll(options: EnrollOptions, signal: AbortSignal): Promi
       continue;
     }
     backoffMs = FIRST_MS;
+    refusals.over();
     onRegistered(step.replica);
     await pingWhileHealthy(options, step.pingMs, signal);
   }
@@ -54,20 +57,23 @@ export async function enroll(options: EnrollOptions, signal: AbortSignal): Promi
 
 type Step = { replica: string; pingMs: number } | { retryMs: number | undefined };
 
-async function register({ api, info, onError, slowRetryMs }: EnrollOptions, signal: AbortSignal): Promise<Step> {
+async function register({ api, info, onError }: EnrollOptions, refusals: Refusals, signal: AbortSignal): Promise<Step> {
+  const tell = (error: ApiError) => {
+    if (refusals.isNews(error)) onError(error);
+  };
   try {
     const ack = await api.register(info, { deadlineMs: REGISTER_DEADLINE_MS, signal });
     if (ack.success) return { replica: ack.replica, pingMs: Math.max(PING_MIN_MS, fromDuration(ack.pingInterval) ?? PING_MS) };
-    onError(new Error(`worker ${info.id} was not registered: ${ack.message}`));
-    return { retryMs: slowRetryMs };
+    tell(new ApiError(status.FAILED_PRECONDITION, '', `worker ${info.id} was not registered: ${ack.message}`));
+    return { retryMs: refusals.nextMs() };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (PERMANENT.has(error.code)) {
-      onError(error);
-      return { retryMs: slowRetryMs };
+      tell(error);
+      return { retryMs: refusals.nextMs() };
     }
     // The old life under this id still answers, and may be on its way out.
-    if (error.code === status.ALREADY_EXISTS) onError(error);
+    if (error.code === status.ALREADY_EXISTS) tell(error);
     return { retryMs: error.details.retryAfterMs };
   }
 }

@@ -1,17 +1,17 @@
-import { credentials, Metadata, Server, ServerCredentials, type ServerUnaryCall, type ServiceError, type sendUnaryData, status } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerUnaryCall, type ServiceError, type sendUnaryData, status } from '@grpc/grpc-js';
 import { type Clock, type Random, systemRandom } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import { formatAddress } from '../domain/worker.js';
 import { JobRequest, JobResponse, type JobServiceServer, JobServiceService, WorkerStatus } from '../grpc/generated/job/job.js';
 import { type RegisterAck, WorkerServiceClient } from '../grpc/generated/worker/worker.js';
+import { Access, type Where } from './access.js';
 import { toApiError } from './api-error.js';
 import { sdkClock } from './clock.js';
 import { retrying } from './retrying.js';
 
-export interface LegacyWorkerOptions {
+/** The contract serves plaintext; `tls` and `token` are for the way to the replicas. */
+export interface LegacyWorkerOptions extends Where {
   id: string;
-  /** Where the replicas are, as `connect` takes it. */
-  target: string;
   /** The IP to listen on, and the one registered. */
   ip: string;
   /** 0: any. */
@@ -45,10 +45,12 @@ const ROUND_ROBIN = { 'grpc.service_config': JSON.stringify({ loadBalancingConfi
 
 /**
  * A worker that speaks the first contract and nothing else: it serves `job.JobService` and registers by `worker.WorkerService`, once, when it
- * starts. One job at a time; a second call meanwhile is an error. Resolves when it listens; rejects when it cannot.
+ * starts. One job at a time; a second call meanwhile is an error. Resolves when it listens; rejects when it cannot, and with TypeError that names
+ * the option for what it cannot use.
  */
 export async function startLegacyWorker(options: LegacyWorkerOptions): Promise<LegacyWorker> {
-  const { id, target, ip, port: wanted = 0, run, onError = () => {}, clock = sdkClock } = options;
+  const { id, ip, port: wanted = 0, run, onError = () => {}, clock = sdkClock } = options;
+  const access = new Access(options, clock);
   const server = new Server();
   const job = new OneJob(run);
   const service: JobServiceServer = {
@@ -57,9 +59,9 @@ export async function startLegacyWorker(options: LegacyWorkerOptions): Promise<L
   };
   server.addService(JobServiceService, service);
   const port = await listen(server, formatAddress({ ip, port: wanted }));
-  const client = new WorkerServiceClient(target, credentials.createInsecure(), ROUND_ROBIN);
+  const client = new WorkerServiceClient(access.target, access.credentials, { ...ROUND_ROBIN, ...access.channel });
   const ended = new AbortController();
-  const registered = register(client, { ...options, port }, ended.signal).catch((error: unknown) => {
+  const registered = register(client, access, { ...options, port }, ended.signal).catch((error: unknown) => {
     if (!ended.signal.aborted) onError(toError(error));
     return false;
   });
@@ -113,14 +115,17 @@ class OneJob {
 /** Once, but until some replica has answered. */
 async function register(
   client: WorkerServiceClient,
+  access: Access,
   { id, ip, port = 0, region = '', clock = sdkClock, random = systemRandom }: LegacyWorkerOptions,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const once = () =>
-    new Promise<RegisterAck>((resolve, reject) => {
+  const once = async () => {
+    const headers = await access.headers();
+    return new Promise<RegisterAck>((resolve, reject) => {
       const settle = (error: ServiceError | null, ack: RegisterAck) => (error === null ? resolve(ack) : reject(toApiError(error)));
-      client.register({ id, ip, port, region }, new Metadata(), { deadline: clock.now() + REGISTER_DEADLINE_MS }, settle);
+      client.register({ id, ip, port, region }, headers, { deadline: clock.now() + REGISTER_DEADLINE_MS }, settle);
     });
+  };
   const ack = await retrying(once, { clock, random, giveUpMs: REGISTER_GIVE_UP_MS, signal });
   if (!ack.success) throw new Error(`worker ${id} was not registered: ${ack.message}`);
   return true;

@@ -1,7 +1,8 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock, Random } from '../domain/clock.js';
+import type { Access } from './access.js';
 import { ApiError } from './api-error.js';
-import { Pipe, type PipeMethod, type Where } from './pipe.js';
+import { Pipe, type PipeMethod } from './pipe.js';
 
 /**
  * One stream to the replicas, kept alive: opened when wanted, opened again when it breaks, and renewed without a gap when the replica asks.
@@ -10,7 +11,7 @@ import { Pipe, type PipeMethod, type Where } from './pipe.js';
  * (make before break): the old one is used until the new one was welcomed, and then ended.
  */
 export interface LifelineOptions<Out, In> {
-  where: Where;
+  access: Access;
   method: PipeMethod<Out, In>;
   clock: Clock;
   random: Random;
@@ -121,7 +122,7 @@ export class Lifeline<Out, In> {
 
   /** Resolves when the new stream is the current one. Rejects with ApiError. */
   private async connect(): Promise<void> {
-    const { where, method, clock, random, greet } = this.options;
+    const { access, method, clock, random, greet } = this.options;
     let welcome = (_frame: In) => {};
     let fail = (_error: ApiError) => {};
     const welcomed = new Promise<In>((resolve, reject) => {
@@ -131,7 +132,7 @@ export class Lifeline<Out, In> {
     // A failure is awaited below; one that comes before that is not unhandled.
     welcomed.catch(() => undefined);
     const pipe: Pipe<Out, In> = new Pipe<Out, In>(
-      where,
+      access,
       {
         frame: (frame) => (pipe === this.coming ? this.greetedWith(frame, welcome, fail) : this.options.frame(frame)),
         writable: () => {
@@ -145,9 +146,9 @@ export class Lifeline<Out, In> {
     this.coming = pipe;
     const cancel = clock.after(WELCOME_MS, () => fail(new ApiError(status.DEADLINE_EXCEEDED, '', `no welcome within ${WELCOME_MS} ms`)));
     try {
-      await pipe.ready();
+      const headers = await pipe.ready();
       this.greeted = true;
-      pipe.open(method, greet());
+      pipe.open(method, greet(), headers);
       await welcomed;
     } catch (error) {
       pipe.cut();

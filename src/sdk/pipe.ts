@@ -1,16 +1,8 @@
-import { type ChannelCredentials, Client, type ClientDuplexStream, type ClientOptions, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { type Client, type ClientDuplexStream, type Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock, Random } from '../domain/clock.js';
+import type { Access } from './access.js';
 import { ApiError, toApiError } from './api-error.js';
-import { CHANNEL, isTarget } from './connect.js';
-
-/** Where the replicas are, and how they are reached. */
-export interface Where {
-  target: string;
-  /** Default: plaintext. */
-  credentials?: ChannelCredentials;
-  /** More channel options of grpc-js, over ours. */
-  channel?: ClientOptions;
-}
+import { CHANNEL } from './connect.js';
 
 /** A bidirectional method, as generated definitions describe it. */
 export interface PipeMethod<Out, In> {
@@ -51,12 +43,6 @@ function shuffled(target: string, random: Random): string {
   );
 }
 
-/** Throws TypeError for what no channel can be made of. */
-export function checkTarget(target: string): string {
-  if (!isTarget(target)) throw new TypeError(`target ${JSON.stringify(target)}: write host:port, ipv4:a:1,b:2 or dns:///host:port`);
-  return target;
-}
-
 /** One stream over a channel of its own, so that what stands between can choose anew. It opens with `connect`. */
 export class Pipe<Out, In> {
   private readonly client: Client;
@@ -66,20 +52,26 @@ export class Pipe<Out, In> {
   private over = false;
 
   constructor(
-    where: Where,
+    private readonly access: Access,
     private readonly events: PipeEvents<In>,
     private readonly clock: Clock,
     random: Random,
   ) {
-    this.client = new Client(shuffled(where.target, random), where.credentials ?? credentials.createInsecure(), {
-      ...CHANNEL,
-      'grpc.service_config': ONE_OF_MANY,
-      ...where.channel,
-    });
+    this.client = access.client({ ...CHANNEL, 'grpc.service_config': ONE_OF_MANY }, shuffled(access.target, random));
   }
 
-  /** Resolves when the peer is connected. Rejects with ApiError UNAVAILABLE when it is not in time. */
-  ready(): Promise<void> {
+  /**
+   * Resolves when the peer is connected, with what is to go along with the stream. Rejects with ApiError UNAVAILABLE when it is not in time, and
+   * as `Access.headers` does.
+   */
+  async ready(): Promise<Metadata> {
+    await this.connected();
+    const headers = await this.access.headers(READY_MS);
+    if (this.over) throw new ApiError(status.UNAVAILABLE, '', 'no connection: given up');
+    return headers;
+  }
+
+  private connected(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.client.waitForReady(this.clock.now() + READY_MS, (error) => {
         if (error === undefined && !this.over) return resolve();
@@ -89,8 +81,8 @@ export class Pipe<Out, In> {
   }
 
   /** Opens the stream and writes its first frame. */
-  open({ path, requestSerialize, responseDeserialize }: PipeMethod<Out, In>, first: Out): void {
-    const call = this.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+  open({ path, requestSerialize, responseDeserialize }: PipeMethod<Out, In>, first: Out, headers: Metadata): void {
+    const call = this.client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, headers);
     this.call = call;
     call.on('data', (frame: In) => {
       if (!this.over) this.events.frame(frame);

@@ -1,4 +1,4 @@
-import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
+import { Server, type ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
 import { type Clock, type Ids, type Random, systemIds, systemRandom } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import { formatAddress } from '../domain/worker.js';
@@ -14,20 +14,23 @@ import {
   RunnerStatus,
 } from '../grpc/generated/muster/v1/runner.js';
 import { WorkerInfo } from '../grpc/generated/muster/v1/worker.js';
+import { Access, type Where } from './access.js';
 import { ApiError } from './api-error.js';
 import { Attempts, type Handler, Refusal } from './attempts.js';
 import { sdkClock } from './clock.js';
-import { type Api, connect } from './connect.js';
+import { type Api, connectBy } from './connect.js';
 import { enroll } from './enroll.js';
 import { retrying } from './retrying.js';
+import { type ServerTlsOptions, serverCredentials } from './server-tls.js';
 
 export { type Handler, PermanentError } from './attempts.js';
 
-export interface RunnerOptions {
+/** `tls` and `token` are for the way to the replicas; `serverTls` is for theirs back. */
+export interface RunnerOptions extends Where {
   id: string;
   pool: string;
-  /** Where the replicas are, as `connect` takes it. */
-  target: string;
+  /** Serves TLS. Default: plaintext, which replicas dial only where DIAL_PLAINTEXT says so. */
+  serverTls?: ServerTlsOptions | undefined;
   /** The IP to listen on. */
   ip: string;
   /** 0: any. */
@@ -47,7 +50,7 @@ export interface RunnerOptions {
   onError?: (error: Error) => void;
   /** Told each time that a replica took it on the roll. */
   onRegistered?: (replica: string) => void;
-  /** Between tries after a refusal that will not pass by itself. Default 10 s. */
+  /** After a refusal that will not pass by itself, in ms; twice that after the next ones. Default 10 s. */
   slowRetryMs?: number;
   /** What it takes in one message, in bytes. Default 32 MiB: more than any job has. */
   maxReceiveBytes?: number;
@@ -79,7 +82,7 @@ const MESSAGE_BYTES = 32 * 1024 * 1024;
 
 /**
  * A dialed worker of contract RUNNER within this process. Resolves when it listens; registration goes on from there (`registered`).
- * Rejects when it cannot listen.
+ * Rejects when it cannot listen, and with TypeError that names the option for what it cannot use.
  */
 export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { clock = sdkClock, random = systemRandom, ids = systemIds, id, pool, ip, slots = 1, handlers } = options;
@@ -93,8 +96,9 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
     'grpc.keepalive_timeout_ms': 5_000,
   });
   server.addService(RunnerServiceService, service({ id, boot }, attempts));
-  const api = connect(options.target, { clock });
-  const port = await listen(server, formatAddress({ ip, port: options.port ?? 0 })).catch((error: unknown) => {
+  const serving = serverCredentials(options.serverTls);
+  const api = connectBy(new Access(options, clock), { clock });
+  const port = await listen(server, formatAddress({ ip, port: options.port ?? 0 }), serving).catch((error: unknown) => {
     api.close();
     throw error;
   });
@@ -170,9 +174,9 @@ async function within(promise: Promise<void>, ms: number, clock: Clock): Promise
   over.abort();
 }
 
-function listen(server: Server, address: string): Promise<number> {
+function listen(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => (error === null ? resolve(port) : reject(error)));
+    server.bindAsync(address, credentials, (error, port) => (error === null ? resolve(port) : reject(error)));
   });
 }
 

@@ -10,15 +10,15 @@ import {
   type SessionResponse,
   type SubmitResult,
 } from '../grpc/generated/muster/v1/job.js';
-import { ApiError } from './api-error.js';
+import type { Access } from './access.js';
+import { ApiError, apiError } from './api-error.js';
 import { JobGone } from './errors.js';
 import { Lifeline } from './lifeline.js';
 import { type Entry, keyOf, type Pending, Pendings } from './pendings.js';
-import type { Where } from './pipe.js';
 import { Queue } from './queue.js';
 
 export interface SessionOptions {
-  where: Where;
+  access: Access;
   clock: Clock;
   random: Random;
   /** So many jobs may be submitted or awaited at once; more are refused. */
@@ -63,9 +63,9 @@ export class Session {
   private lastError: ApiError | undefined;
 
   constructor(private readonly options: SessionOptions) {
-    const { where, clock, random } = options;
+    const { access, clock, random } = options;
     this.line = new Lifeline<SessionRequest, SessionResponse>({
-      where,
+      access,
       method: JobServiceService.session,
       clock,
       random,
@@ -162,7 +162,7 @@ export class Session {
     this.underWay.delete(keyOf(entry));
     if (BRIEF.has(code)) return this.later(entry);
     this.book.remove(entry);
-    entry.fail(new ApiError(code, reason, message));
+    entry.fail(apiError(code, reason, message));
   }
 
   /** Refused for the moment: once more, as long as the session lasts at all. */

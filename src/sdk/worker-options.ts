@@ -1,8 +1,8 @@
 import { hostname } from 'node:os';
 import { type Clock, type Ids, type Random, systemIds, systemRandom } from '../domain/clock.js';
 import { checkNewId, checkPool } from '../domain/names.js';
+import { Access, type Where } from './access.js';
 import { sdkClock } from './clock.js';
-import { checkTarget, type Where } from './pipe.js';
 
 export interface WorkerOptions extends Where {
   /** Default `default`. */
@@ -15,7 +15,7 @@ export interface WorkerOptions extends Where {
   region?: string;
   /** The worker's own version, for people to see. */
   version?: string;
-  /** Between tries after a refusal that someone has to act on, in ms. Default 10 s. */
+  /** After a refusal that someone has to act on, in ms; twice that after the next ones. Default 10 s. */
   slowRetryMs?: number;
   clock?: Clock;
   random?: Random;
@@ -24,7 +24,7 @@ export interface WorkerOptions extends Where {
 
 /** Checked, with the defaults filled in. */
 export interface WorkerSettings {
-  where: Where;
+  access: Access;
   pool: string;
   id: string;
   slots: number;
@@ -41,9 +41,9 @@ export const SLOTS_MAX = 4_096;
 
 /** Throws TypeError, or MusterError that names the field. */
 export function workerSettings(options: WorkerOptions): WorkerSettings {
-  const { target, credentials, channel, pool = '', slots = 1, ids = systemIds } = options;
+  const { pool = '', slots = 1, ids = systemIds, clock = sdkClock } = options;
   return {
-    where: { target: checkTarget(target), credentials, channel },
+    access: new Access(options, clock),
     pool: checkPool(pool, 'pool'),
     id: checkNewId(options.id ?? ids.replicaId(hostname()), 'id'),
     slots: checkSlots(slots),
@@ -51,7 +51,7 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
     region: options.region ?? '',
     version: options.version ?? '',
     slowRetryMs: options.slowRetryMs ?? 10_000,
-    clock: options.clock ?? sdkClock,
+    clock,
     random: options.random ?? systemRandom,
     ids,
   };

@@ -3,7 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { toError } from '../domain/errors.js';
 import { ApiError } from './api-error.js';
 import { Attachment } from './attachment.js';
-import { connect } from './connect.js';
+import { connectBy } from './connect.js';
 import { Handlers, type JobHandler } from './handlers.js';
 import { type AnyJob, type Codecs, type InputReceived, isMethod, jobOf, type OutputSent } from './job.js';
 import { retrying } from './retrying.js';
@@ -192,9 +192,8 @@ export class Worker implements AsyncDisposable {
 
   /** An assignment may be on its way while we say goodbye: the roll knows. */
   private async confirmed(): Promise<void> {
-    const { where, pool, id, clock, random } = this.settings;
-    const { credentials, channel } = where;
-    const api = connect(where.target, { clock, credentials, channel });
+    const { access, pool, id, clock, random } = this.settings;
+    const api = connectBy(access, { clock });
     const endsAt = clock.monotonic() + CONFIRM_MS;
     const ask = () => api.deregister({ pool, id, boot: this.boot, drainTimeout: undefined }, { deadlineMs: CONFIRM_MS });
     try {

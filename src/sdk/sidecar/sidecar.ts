@@ -63,8 +63,8 @@ export class Sidecar {
     this.#random = random;
     this.#tell = tell;
     this.#worker = new Worker({ ...options, slots: options.slots ?? 1 }).handleOther((payload, context) => this.#run(payload, context));
-    const { credentials, channel } = options;
-    this.#api = connect(options.target, { clock, credentials, channel });
+    const { target, tls, token, allowPlaintextToken, credentials, channel } = options;
+    this.#api = connect(target, { clock, tls, token, allowPlaintextToken, credentials, channel });
     this.#upstream = new Upstream({ target: upstream, clock, maxReceiveBytes: maxResultBytes + RECEIVE_SLACK_BYTES });
     this.#health = new UpstreamHealth({
       upstream: this.#upstream,

@@ -2,7 +2,8 @@ import { status } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import type { WatchEventsRequest, WatchEventsResponse } from '../../../src/grpc/generated/muster/v1/admin.js';
 import { ApiError } from '../../../src/sdk/api-error.js';
-import { type Api, type ConnectOptions, connect, isTarget } from '../../../src/sdk/connect.js';
+import { type Api, type ConnectOptions, connect } from '../../../src/sdk/connect.js';
+import { isTarget } from '../../../src/sdk/target.js';
 import { until } from '../../helpers/until.js';
 import { type Answers, answer, job, Refused, type Replica, startReplica } from './replica.js';
 

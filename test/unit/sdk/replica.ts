@@ -23,7 +23,7 @@ export interface Replica {
 }
 
 /** A real gRPC server over a real socket that speaks Muster's services with the given answers; the rest is UNIMPLEMENTED. */
-export async function startReplica(answers: Answers, port = 0): Promise<Replica> {
+export async function startReplica(answers: Answers, port = 0, credentials = ServerCredentials.createInsecure()): Promise<Replica> {
   const server = new Server();
   for (const service of [JobServiceService, WorkerServiceService, AdminServiceService]) {
     const handlers: UntypedServiceImplementation = {};
@@ -31,7 +31,7 @@ export async function startReplica(answers: Answers, port = 0): Promise<Replica>
     server.addService(service, handlers);
   }
   const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, at) => (error === null ? resolve(at) : reject(error)));
+    server.bindAsync(`127.0.0.1:${port}`, credentials, (error, at) => (error === null ? resolve(at) : reject(error)));
   });
   return { target: `127.0.0.1:${bound}`, port: bound, kill: () => server.forceShutdown() };
 }
