@@ -2,9 +2,10 @@ import { type Command, Option } from 'commander';
 import { systemRandom } from '../domain/clock.js';
 import { ApiError } from '../sdk/api-error.js';
 import { sdkClock } from '../sdk/clock.js';
-import { type Api, type CallOptions, connect, isTarget } from '../sdk/connect.js';
+import { type Api, type CallOptions, connect } from '../sdk/connect.js';
 import { retrying } from '../sdk/retrying.js';
-import { explain, usage } from './exit.js';
+import { type AccessOptions, accessOptions, asTyped, readAccess } from './access.js';
+import { explain } from './exit.js';
 import type { Io } from './io.js';
 import { parseDuration, parseWord } from './parse.js';
 
@@ -13,13 +14,11 @@ export interface OutputOptions {
 }
 
 /** What every command that calls a replica takes. */
-export interface CallingOptions extends OutputOptions {
-  target: string;
+export interface CallingOptions extends OutputOptions, AccessOptions {
   pool: string;
   timeout?: number;
 }
 
-export const TARGET = '127.0.0.1:50051';
 /** Without --timeout. */
 const TIMEOUT_MS = 10_000;
 /** A replica that just died is not the last word: the channel looks for another. */
@@ -34,16 +33,8 @@ export function callingOptions(
   io: Io,
   timeout = 'how long to wait for the answer, such as 500ms, 30s, 5m (default: 10s)',
 ): Command {
-  return outputOption(
-    command
-      .option(
-        '-t, --target <target>',
-        'the replicas: host:port, ipv4:a:1,b:2 or dns:///host:port (env: MUSTER_TARGET)',
-        io.env['MUSTER_TARGET'] || TARGET,
-      )
-      .option('-p, --pool <pool>', 'the pool', 'default')
-      .option('--timeout <time>', timeout, parseDuration('--timeout')),
-  );
+  const taking = accessOptions(command, io).option('-p, --pool <pool>', 'the pool', 'default');
+  return outputOption(taking.option('--timeout <time>', timeout, parseDuration('--timeout')));
 }
 
 export function example(command: Command, ...lines: string[]): Command {
@@ -51,14 +42,13 @@ export function example(command: Command, ...lines: string[]): Command {
 }
 
 /** Runs against the replicas; what they refuse becomes an exit code and a remedy. */
-export async function withApi<T>(options: Pick<CallingOptions, 'target'>, use: (api: Api) => Promise<T>): Promise<T> {
-  const { target } = options;
-  if (!isTarget(target)) throw usage(`--target: ${JSON.stringify(target)} is none; write host:port, ipv4:a:1,b:2 or dns:///host:port`);
-  const api = connect(target);
+export async function withApi<T>(options: AccessOptions, use: (api: Api) => Promise<T>): Promise<T> {
+  const where = await readAccess(options);
+  const api = asTyped(() => connect(where.target, where));
   try {
     return await use(api);
   } catch (error) {
-    throw error instanceof ApiError ? explain(error, target) : error;
+    throw error instanceof ApiError ? explain(error, where) : error;
   } finally {
     api.close();
   }

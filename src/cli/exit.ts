@@ -1,4 +1,5 @@
-import type { ApiError } from '../sdk/api-error.js';
+import type { Where } from '../sdk/access.js';
+import { AccessError, type ApiError } from '../sdk/api-error.js';
 import { printable } from './table.js';
 
 /** What the shell is told. */
@@ -30,17 +31,15 @@ export function usage(message: string): Ended {
 }
 
 /** What a call's failure is to the shell and to the person: the exit code, and what to do about it. */
-export function explain(error: ApiError, target: string): Ended {
+export function explain(error: ApiError, where: Where): Ended {
+  const { target } = where;
   const said = [brief(error), ...fieldsOf(error)].join('; ');
   const reason = error.reason === '' ? error.codeName : `${error.codeName}, ${error.reason}`;
   switch (error.codeName) {
     case 'UNAVAILABLE':
       if (error.reason !== '')
         return new Ended(Exit.UNREACHABLE, `${target} answers, but cannot serve now: ${said} (${reason}). Try again in a moment.`);
-      return new Ended(
-        Exit.UNREACHABLE,
-        `${target} cannot be reached: ${said}. Does a replica run there? \`muster serve\` starts one, --target names another.`,
-      );
+      return new Ended(Exit.UNREACHABLE, `${target} cannot be reached: ${said}. ${unreachedRemedy(error, where)}`);
     case 'DEADLINE_EXCEEDED':
       return new Ended(Exit.UNREACHABLE, `${target} did not answer in time: ${said}. What was asked may have happened. --timeout waits longer.`);
     case 'CANCELLED':
@@ -53,21 +52,34 @@ export function explain(error: ApiError, target: string): Ended {
     case 'UNIMPLEMENTED':
       return new Ended(Exit.FAILED, `what runs at ${target} does not know that: ${said}. Is it Muster, and new enough?`);
     default:
-      return new Ended(Exit.FAILED, `refused: ${said} (${reason}).${remedyOf(error)}`);
+      return new Ended(Exit.FAILED, `refused: ${said} (${reason}).${remedyOf(error, where)}`);
   }
 }
 
 /** grpc-js wraps the cause of a failed connection into its balancer's words; the cause is what helps. */
-export function brief({ message }: ApiError): string {
+export function brief(error: ApiError): string {
+  const message = error instanceof AccessError ? error.said : error.message;
   const [, cause] = /^.*Last error: (?:Error: )?(.+?)(?:\. Resolution note: .*)?$/s.exec(message) ?? [];
   return printable(cause ?? message);
+}
+
+/** What grpc-js says of a peer that it could speak no TLS with, or does not trust. */
+const ABOUT_TLS = /certificate|SSL|TLS|altnames/i;
+/** And of one that ends what is no TLS. */
+const CUT_OFF = /Failed to connect|Protocol error|ECONNRESET|hang up|closed/i;
+
+function unreachedRemedy({ message }: ApiError, { tls }: Where): string {
+  if (tls && ABOUT_TLS.test(message))
+    return 'Does it serve TLS? --tls-ca names the authority that signed its certificate, --tls-server-name the name that stands there.';
+  const plain = !tls && CUT_OFF.test(message) ? ' If it serves TLS: --tls, or --tls-ca FILE.' : '';
+  return `Does a replica run there? \`muster serve\` starts one, --target names another.${plain}`;
 }
 
 function fieldsOf(error: ApiError): string[] {
   return error.details.fields.filter(({ field }) => !error.message.includes(field)).map(({ field, description }) => `${field}: ${description}`);
 }
 
-function remedyOf(error: ApiError): string {
+function remedyOf(error: ApiError, { token, tls }: Where): string {
   const again = error.details.retryAfterMs === undefined ? '' : ` Try again in ${error.details.retryAfterMs} ms.`;
   switch (error.codeName) {
     case 'ALREADY_EXISTS':
@@ -76,9 +88,13 @@ function remedyOf(error: ApiError): string {
       return ' `muster get` shows what state it is in.';
     case 'RESOURCE_EXHAUSTED':
       return again === '' ? ' Try again when there is room.' : again;
+    case 'UNAUTHENTICATED': {
+      const certificate = typeof tls === 'object' && tls.cert !== undefined;
+      if (token === undefined && !certificate) return ' Say who asks: --token-file FILE is missing, or --tls-cert FILE and --tls-key FILE.';
+      return ` Is the ${token === undefined ? 'certificate (--tls-cert)' : 'token (--token-file)'} one that the replicas know?`;
+    }
     case 'PERMISSION_DENIED':
-    case 'UNAUTHENTICATED':
-      return ' Ask whoever runs the replicas to allow it.';
+      return ' Ask whoever runs the replicas to allow it, or use another --token-file or --tls-cert.';
     default:
       return again;
   }

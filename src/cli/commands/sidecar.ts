@@ -2,17 +2,17 @@ import { hostname } from 'node:os';
 import type { Command } from 'commander';
 import { readDescriptors } from '../../domain/descriptors.js';
 import { VERSION } from '../../lifecycle/version.js';
-import { isTarget } from '../../sdk/connect.js';
 import { Sidecar } from '../../sdk/sidecar/sidecar.js';
-import { example, TARGET } from '../common.js';
+import { isTarget } from '../../sdk/target.js';
+import { type AccessOptions, accessOptions, asTyped, readAccess } from '../access.js';
+import { example } from '../common.js';
 import { Ended, Exit, usage } from '../exit.js';
 import type { Io } from '../io.js';
 import { asUsage, DESCRIPTORS, readDescriptorFile } from '../method.js';
 import { parseCount, parseDuration, parsePair } from '../parse.js';
 import { printable } from '../table.js';
 
-interface SidecarCommand {
-  target: string;
+interface SidecarCommand extends AccessOptions {
   pool: string;
   upstream: string;
   slots: number;
@@ -26,15 +26,11 @@ interface SidecarCommand {
 }
 
 export function addSidecar(program: Command, io: Io): void {
-  const sidecar = program
+  const begun = program
     .command('sidecar')
     .description('Make the gRPC server beside it a worker: attaches outward, calls the methods that jobs name')
-    .requiredOption('-u, --upstream <host:port>', 'the server; unix:path too')
-    .option(
-      '-t, --target <target>',
-      'the replicas: host:port, ipv4:a:1,b:2 or dns:///host:port (env: MUSTER_TARGET)',
-      io.env['MUSTER_TARGET'] || TARGET,
-    )
+    .requiredOption('-u, --upstream <host:port>', 'the server; unix:path too');
+  const sidecar = accessOptions(begun, io)
     .option('-p, --pool <pool>', 'the pool', 'default')
     .option('--slots <count>', 'how many calls at once', parseCount('--slots', 1, 4_096), 1)
     .option('--id <id>', "the worker's id, unique in its pool (default: the host and the upstream's port)")
@@ -54,28 +50,30 @@ export function addSidecar(program: Command, io: Io): void {
 
 /** Resolves when it was told to stop and holds nothing any more. */
 async function run(options: SidecarCommand, io: Io): Promise<void> {
-  const { target, pool, upstream, slots, id = defaultId(upstream), region, label, healthInterval, maxResultBytes } = options;
-  if (!isTarget(target)) throw usage(`--target: ${JSON.stringify(target)} is none; write host:port, ipv4:a:1,b:2 or dns:///host:port`);
+  const { pool, upstream, slots, id = defaultId(upstream), region, label, healthInterval, maxResultBytes } = options;
+  const where = await readAccess(options);
   if (!isTarget(upstream)) throw usage(`--upstream: ${JSON.stringify(upstream)} is none; write host:port or unix:path`);
   const descriptors = options.descriptors === undefined ? undefined : await readDescriptorFile(options.descriptors);
   if (descriptors !== undefined) asUsage(() => readDescriptors(descriptors, `--descriptors ${options.descriptors}`));
-  const sidecar = asUsage(
-    () =>
-      new Sidecar({
-        target,
-        pool,
-        upstream,
-        slots,
-        id,
-        region,
-        labels: label,
-        version: VERSION,
-        healthIntervalMs: healthInterval,
-        maxResultBytes,
-        descriptors,
-        tell: (line) => io.tell(printable(line)),
-      }),
-  );
+  const made = () =>
+    asTyped(
+      () =>
+        new Sidecar({
+          ...where,
+          pool,
+          upstream,
+          slots,
+          id,
+          region,
+          labels: label,
+          version: VERSION,
+          healthIntervalMs: healthInterval,
+          maxResultBytes,
+          descriptors,
+          tell: (line) => io.tell(printable(line)),
+        }),
+    );
+  const sidecar = asUsage(made);
   sidecar.start();
   await interrupted(io);
   io.tell('told to stop: finishing what runs; again to stop at once');

@@ -44,7 +44,7 @@ test.each([
   const pausePool = answer(() => {
     throw new Refused(code, 'WHY', 'because');
   });
-  const ran = await against({ pausePool }, ['pause', 'p', '--timeout', '100ms']);
+  const ran = await against({ pausePool }, ['pause', 'p', '--timeout', '400ms']);
   expect([ran.code, ran.story]).toEqual([exit, expect.stringContaining(said)]);
 });
 
