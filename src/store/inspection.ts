@@ -36,7 +36,7 @@ export class Inspection {
 
   /** Rejects with `unavailable` REDIS_AWAY when Redis cannot be reached before `signal` aborts, and at once when it refuses us. */
   async start(signal: AbortSignal): Promise<void> {
-    await connectOrWait(this.#redis, signal, this.#options.url).catch((error: unknown) => {
+    await connectOrWait(this.#redis, signal, this.#options).catch((error: unknown) => {
       throw error instanceof MusterError ? error : unavailable('REDIS_AWAY', 'Redis is not reachable', toError(error));
     });
   }

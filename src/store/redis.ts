@@ -1,8 +1,10 @@
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
+import type { MusterError } from '../domain/errors.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-url.js';
 import type { Connection } from './nodes.js';
 import { PromptCluster } from './prompt-cluster.js';
+import { probeTls } from './tls-probe.js';
 
 /** PEM texts. What is absent is what Node takes by default. */
 export interface RedisTls {
@@ -36,6 +38,8 @@ const DEAD_AFTER_TIMEOUTS = 3;
 const RECONNECT_MS = { first: 50, most: 500 };
 /** Who has which slot is asked for that often, besides whenever a node says that it moved. */
 const SLOTS_REFRESH_MS = 5_000;
+/** For an answer when it is looked why a Sentinel or a node closes its connections. */
+const PROBE_MS = 1_000;
 
 /**
  * What every connection has in common. Lost replies are not asked for again by the client (that would run a script twice without our
@@ -118,11 +122,14 @@ function open(connect: ConnectOptions, more: SharedOptions = {}, cluster: Pick<C
   return url === undefined ? new Redis({ sentinelCommandTimeout: connect.timeoutMs, ...all }) : new Redis(url, all);
 }
 
+/** Its errors are told, in our words where a setting mends them. */
+function told(redis: Connection, { url, onError }: ConnectOptions): Connection {
+  return redis.on('error', (error: Error) => onError(redisRefusal(error, redisUser(url)) ?? error));
+}
+
 /** For scripts and reads. */
 export function commandConnection(connect: ConnectOptions): Connection {
-  const redis = open(connect);
-  redis.on('error', connect.onError);
-  return redis;
+  return told(open(connect), connect);
 }
 
 /**
@@ -131,43 +138,44 @@ export function commandConnection(connect: ConnectOptions): Connection {
  */
 export function subscriberConnection(connect: ConnectOptions): Connection {
   // An idle subscriber hears nothing for long, rightly; the inbox pings it instead.
-  const redis = open(connect, { socketTimeout: undefined, autoResubscribe: false }, { shardedSubscribers: true });
-  redis.on('error', connect.onError);
-  return redis;
+  return told(open(connect, { socketTimeout: undefined, autoResubscribe: false }, { shardedSubscribers: true }), connect);
 }
 
 /**
  * Connects, and keeps trying: resolves when ready. Rejects when `signal` aborts, and with a MusterError at once for what no waiting mends: a
- * certificate, a password, a permission.
+ * certificate, a password, a permission. `access`: that of the connection.
  */
-export async function connectOrWait(redis: Connection, signal: AbortSignal, url: string): Promise<void> {
+export async function connectOrWait(redis: Connection, signal: AbortSignal, access: RedisAccess): Promise<void> {
   if (redis.status === 'ready') return;
-  await new Promise<void>((resolve, reject) => {
-    const end = () => {
-      redis.off('ready', ready);
-      redis.off('error', refused);
-      signal.removeEventListener('abort', abort);
-    };
-    const ready = () => {
-      end();
-      resolve();
-    };
-    const abort = () => {
-      end();
-      reject(signal.reason);
-    };
-    const refused = (error: Error) => {
-      const refusal = redisRefusal(error, redisUser(url));
-      if (!refusal) return;
-      end();
-      reject(refusal);
-    };
-    redis.on('ready', ready);
-    redis.on('error', refused);
-    signal.addEventListener('abort', abort, { once: true });
-    if (signal.aborted) abort();
-    else if (redis.status === 'wait') redis.connect().catch(() => undefined);
-  });
+  const over = new AbortController();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const refused = async (error: Error) => {
+        const refusal = redisRefusal(error, redisUser(access.url)) ?? (await tlsRefusal(access));
+        if (refusal) reject(refusal);
+      };
+      redis.once('ready', resolve);
+      redis.on('error', refused);
+      const abort = () => reject(signal.reason);
+      signal.addEventListener('abort', abort, { signal: over.signal });
+      over.signal.addEventListener('abort', () => redis.off('ready', resolve).off('error', refused));
+      if (signal.aborted) abort();
+      else if (redis.status === 'wait') redis.connect().catch(() => undefined);
+    });
+  } finally {
+    over.abort();
+  }
+}
+
+async function tlsRefusal({ url, tls = {} }: RedisAccess): Promise<MusterError | undefined> {
+  const target = parseRedisUrl(url);
+  if (!target.tls || target.kind === 'single') return undefined;
+  for (const node of target.kind === 'sentinel' ? target.sentinels : target.nodes) {
+    const error = await probeTls(node, tls, PROBE_MS);
+    const refusal = error && redisRefusal(error, redisUser(url));
+    if (refusal) return refusal;
+  }
+  return undefined;
 }
 
 type BullOptions = Omit<RedisOptions, 'retryStrategy'> & { retryStrategy: typeof reconnectMs };

@@ -1,6 +1,7 @@
 import type { Clock, Random } from '../domain/clock.js';
 import type { Persistence } from '../domain/durability.js';
 import { MusterError, toError } from '../domain/errors.js';
+import { redisRefusal } from '../domain/redis-refusal.js';
 import { redisUser } from '../domain/redis-url.js';
 import { Inbox, type InboxEvents } from './inbox.js';
 import { keys } from './keys.js';
@@ -73,13 +74,13 @@ export class Store {
 
   /** Waits for Redis, checks that it is one that we can use, and begins to listen. Rejects when it is not, or when `signal` aborts. */
   async start(events: InboxEvents, signal: AbortSignal): Promise<void> {
-    const { url } = this.#options;
-    await connectOrWait(this.#redis, signal, url);
+    await connectOrWait(this.#redis, signal, this.#options);
     this.#tellsVersion = await this.#read('its version', checkServer(this.#redis));
     await this.#read('the schema', checkSchema(this.#redis));
     await this.#runner.load();
-    await connectOrWait(this.#subscriber, signal, url);
-    this.#inbox = new Inbox(this.#subscriber, this.home, this.#options.clock, events);
+    await connectOrWait(this.#subscriber, signal, this.#options);
+    const error = (thrown: Error) => events.error(redisRefusal(thrown, this.#user) ?? thrown);
+    this.#inbox = new Inbox(this.#subscriber, this.home, this.#options.clock, { ...events, error });
     await this.#read('listening', this.#inbox.start());
   }
 

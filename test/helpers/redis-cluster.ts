@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { type EmbeddedRedis, findRedisBinary, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
 import { freePorts } from './ports.js';
+import { documentedAcl, refusals, SECRET, USER } from './redis-acl.js';
 import { until } from './until.js';
 
 const MASTERS = 3;
@@ -19,9 +20,12 @@ interface Node {
 
 /** A Redis Cluster on the loopback: three masters, each with a replica, made by `redis-cli --cluster create`. */
 export class RedisCluster {
-  private constructor(private readonly nodes: Node[]) {}
+  private constructor(
+    private readonly nodes: Node[],
+    private readonly credentials: string,
+  ) {}
 
-  /** Resolves when every slot has its node and each master its replica in step. */
+  /** As the user that docs/redis.md describes. Resolves when every slot has its node and each master its replica in step. */
   static async start(): Promise<RedisCluster> {
     const count = 2 * MASTERS;
     const ports = await freePorts(2 * count);
@@ -39,14 +43,16 @@ export class RedisCluster {
     const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
     await promisify(execFile)(cli, ['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes']);
     const nodes = await Promise.all(servers.map(async (server) => ({ server, id: (await ask(server, (redis) => redis.cluster('MYID'))) as string })));
-    const cluster = new RedisCluster(nodes);
+    const acl = documentedAcl();
+    for (const server of servers) for (const command of [acl.single, acl.cluster]) await ask(server, (redis) => redis.call('ACL', ...command));
+    const cluster = new RedisCluster(nodes, `${USER}:${SECRET}@`);
     await until(() => cluster.#whole(count - MASTERS), { timeoutMs: READY_MS, what: 'the Cluster to be whole' });
     return cluster;
   }
 
   /** As MUSTER_REDIS_URL has it. */
   get url(): string {
-    return `redis+cluster://${this.nodes.map(({ server }) => `127.0.0.1:${server.port}`).join(',')}`;
+    return `redis+cluster://${this.credentials}${this.nodes.map(({ server }) => `127.0.0.1:${server.port}`).join(',')}`;
   }
 
   /** The node that has the slot of this key, by a node that lives. */
@@ -120,6 +126,12 @@ export class RedisCluster {
     while ((await some(10)) > 0);
     for (const node of [to, from]) await ask(node.server, (redis) => redis.cluster('SETSLOT', slot, 'NODE', to.id));
     return { keys: moved };
+  }
+
+  /** What the nodes that live have refused to anybody. */
+  async refusals(): Promise<string[]> {
+    const all = await Promise.all(this.nodes.map(({ server }) => ask(server, refusals).catch(() => [])));
+    return all.flat();
   }
 
   async stop(): Promise<void> {

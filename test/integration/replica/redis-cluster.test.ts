@@ -61,6 +61,7 @@ function twice(pool: string): string[] {
 async function well(): Promise<void> {
   const audit = await muster(['audit', '--redis-url', cluster.url]);
   expect([audit.code, audit.text, audit.story]).toEqual([0, '', 'no invariant is broken']);
+  expect(await cluster.refusals()).toEqual([]);
 }
 
 test('jobs flow in pools on every master, hints go the short way, and doctor and audit see all of it', async () => {

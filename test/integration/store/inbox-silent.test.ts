@@ -46,7 +46,7 @@ test('a Redis that is there again and does not answer the subscription: that is 
   const onError = (error: Error) => void errors.push(error.message);
   const relayed = await startRelay(port);
   const subscriber = subscriberConnection({ url: relayed, timeoutMs: 200, onError });
-  await connectOrWait(subscriber, AbortSignal.timeout(10_000), relayed);
+  await connectOrWait(subscriber, AbortSignal.timeout(10_000), { url: relayed });
   const events = { hint: (hint: Hint) => hints.push(hint), resubscribed: (pools: string[]) => lost.push(pools), error: onError };
   const inbox = new Inbox(subscriber, 'h', systemClock, events);
   await inbox.start();
