@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { withoutTrace } from './trace.js';
 
 /**
  * `scheduled` (waits for a time) → `waiting` → `running` → a terminal state, or back to `scheduled`/`waiting` for a retry or handover.
@@ -85,6 +86,8 @@ export interface Assignment {
   payload: Buffer;
   metadata: Record<string, string>;
   progress: Buffer;
+  /** How long the job had waited when it was leased, from its submission or its `notBefore`. */
+  waitedMs: number;
 }
 
 /** A script's word on a result. */
@@ -93,14 +96,15 @@ export type Verdict = 'accepted' | 'duplicate' | 'stale' | 'gone' | 'cancelled';
 const DIGEST_LENGTH = 22;
 
 /**
- * SHA-256 over a canonical encoding of what makes two submissions the same job: everything but pool and id. Version 1: each field as its
+ * SHA-256 over a canonical encoding of what makes two submissions the same job: everything but pool and id, and the trace that it belongs to: who
+ * submits it again may do so in another. Version 1: each field as its
  * length in UTF-8 bytes, ":" and its text, in the order below, maps by key, and the payload's bytes last. `notBefore` counts as given, so
  * that a repeated call with the same time is the same job. The first 132 bits, as 22 characters of base64url: every waiting job keeps it, and
  * whoever could find a second spec for them would only lose that spec to a job of their own.
  */
 export function contentDigest(spec: JobSpec): string {
   const { kind, method, metadata, retry, payload } = spec;
-  const entries = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  const entries = Object.entries(withoutTrace(metadata)).sort(([a], [b]) => (a < b ? -1 : 1));
   const fatal = [...retry.fatalCodes].sort((a, b) => a - b).join(',');
   const numbers = [spec.priority, spec.notBefore, spec.queueTimeoutMs, spec.runTimeoutMs, spec.totalTimeoutMs, spec.retentionMs];
   const retries = [retry.maxAttempts, retry.initialBackoffMs, retry.maxBackoffMs, retry.multiplier];

@@ -83,7 +83,7 @@ export class Attacher {
       if (matched.reply.kind === 'ok') {
         const { link: epoch, kept, abandon } = matched.reply;
         const link = open({ pool, id, boot, link: epoch }, abandon);
-        links.install(link);
+        links.install(link, info.slots);
         this.#forget(link.ref, kept);
         this.#keep(link, kept);
         opened.push(link);
@@ -101,7 +101,7 @@ export class Attacher {
     const { store, matching, links, onError } = this.#options;
     this.#renewAt.delete(link);
     if (this.#numberedAnew(link)) return;
-    links.release(link.ref);
+    links.release(link.ref, reason);
     try {
       await matching.call(link.ref.pool, () => store.workers.detach(link.ref, reason.slice(0, 60)));
     } catch (error) {

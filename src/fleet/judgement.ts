@@ -33,10 +33,11 @@ export class SelfJudgement implements Judgement {
     return Math.max(0, this.#lag.max / 1e6 - RESOLUTION_MS);
   }
 
-  /** Begins a new period. Called on a timer, so that one old stall does not silence this replica for good. */
-  turn(): void {
+  /** Begins a new period; answers with the worst of the last one, in ms. Called on a timer, so that one old stall does not silence this replica for good. */
+  turn(): number {
     this.#worstMs = this.lagMs();
     this.#lag.reset();
+    return this.#worstMs;
   }
 
   async sound(): Promise<boolean> {

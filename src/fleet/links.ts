@@ -1,5 +1,6 @@
 import type { Verdict } from '../domain/job.js';
 import type { Dialer, DialTarget, LeaseRef, Link, LinkEvents } from '../domain/link.js';
+import type { Observer } from '../domain/observer.js';
 import type { WorkerRecord, WorkerRef } from '../domain/worker.js';
 import { parseAddress } from '../domain/worker.js';
 import type { Running } from '../jobs/running.js';
@@ -10,6 +11,7 @@ export interface FleetLinksOptions {
   dialer: Dialer;
   events: LinkEvents;
   running: Running;
+  observer: Pick<Observer, 'linked' | 'unlinked'>;
 }
 
 const MOVE_WITHIN_MS = 1_000;
@@ -19,6 +21,7 @@ export class FleetLinks {
   readonly #options: FleetLinksOptions;
   /** Links that are another's by now, and have calls open. */
   readonly #retired = new Set<Link>();
+  readonly #slots = new WeakMap<Link, number>();
 
   constructor(options: FleetLinksOptions) {
     this.#options = options;
@@ -54,15 +57,18 @@ export class FleetLinks {
     const { table, dialer, events } = this.#options;
     const { pool, id, boot, link: epoch } = target.ref;
     const there = table.get(pool, id);
-    if (there && there.ref.boot === boot && there.ref.link === epoch && sameAddress(there, target)) return there;
+    if (there && there.ref.boot === boot && there.ref.link === epoch && sameAddress(there, target)) {
+      this.#slots.set(there, target.slots);
+      return there;
+    }
     const link = dialer.dial(target, events);
-    this.install(link);
+    this.install(link, target.slots);
     return link;
   }
 
   /** That link is the worker's from now on; what runs on its former one goes on under the new epoch. */
-  install(link: Link): void {
-    const { table, running } = this.#options;
+  install(link: Link, slots: number): void {
+    const { table, running, observer } = this.#options;
     try {
       const replaced = table.set(link);
       if (replaced) this.#retire(replaced);
@@ -70,14 +76,31 @@ export class FleetLinks {
       link.close();
       throw error;
     }
+    this.#slots.set(link, slots);
     const { pool, id, boot, link: epoch } = link.ref;
+    observer.linked(pool, id);
     for (const attempt of running.ofWorker(pool, id)) if (attempt.boot === boot) attempt.link = epoch;
   }
 
+  /** The worker takes so many jobs at once from now on. */
+  resized(ref: WorkerRef, slots: number): void {
+    const link = this.get(ref.pool, ref.id);
+    if (link?.ref.boot === ref.boot && link.ref.link === ref.link) this.#slots.set(link, slots);
+  }
+
+  /** Slots of the workers whose home this replica is, by pool. */
+  slots(): Map<string, number> {
+    const slots = new Map<string, number>();
+    for (const link of this.all()) slots.set(link.ref.pool, (slots.get(link.ref.pool) ?? 0) + (this.#slots.get(link) ?? 0));
+    return slots;
+  }
+
   /** That worker is not ours any more. What is open on the link may still end: its results are told by their fences. */
-  release(ref: WorkerRef): void {
-    const link = this.#options.table.remove(ref);
+  release(ref: WorkerRef, why = 'moved'): void {
+    const { table, observer } = this.#options;
+    const link = table.remove(ref);
     if (!link) return;
+    observer.unlinked(ref.pool, ref.id, why);
     // A worker that knows no other home yet is to look for one now, not when its last result is settled.
     if (link.openCalls > 0) link.reattach?.('moved', MOVE_WITHIN_MS);
     this.#retire(link);
@@ -85,7 +108,11 @@ export class FleetLinks {
 
   /** That worker is dead: nothing that is open will end well. */
   drop(ref: WorkerRef): void {
-    this.#options.table.remove(ref)?.close();
+    const { table, observer } = this.#options;
+    const link = table.remove(ref);
+    if (!link) return;
+    observer.unlinked(ref.pool, ref.id, 'dead');
+    link.close();
   }
 
   /** Redis has answered for a result: whichever link it came over is told, a retired one too, which waits for nothing else. */

@@ -146,7 +146,8 @@ export class WorkerManager {
 
   /** An attached worker takes so many jobs at once from now on. */
   async resize(ref: WorkerRef, slots: number): Promise<void> {
-    const { store, matching } = this.#options;
+    const { store, matching, links } = this.#options;
+    links.resized(ref, slots);
     await matching.call(ref.pool, () => store.workers.resize(ref, slots));
   }
 

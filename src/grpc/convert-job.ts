@@ -2,6 +2,7 @@ import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
 import { Code, type Failure, type JobRecord, type JobSpec, type JobState, type Outcome, type RetryPolicy } from '../domain/job.js';
 import { checkKind, checkMethod, checkNewId, checkPool } from '../domain/names.js';
+import { readTrace, TRACEPARENT, TRACESTATE, type TraceContext, traceOf, withoutTrace, writeTrace } from '../domain/trace.js';
 import { checkEntries, checkInteger, cutUtf8, entryField } from './checks.js';
 import type { Failure as ProtoFailure, Result as ProtoResult } from './generated/muster/v1/common.js';
 import {
@@ -37,9 +38,16 @@ export interface JobLimits {
 
 /**
  * A submitted job, checked and with its defaults filled in; an empty id gets a new one. Throws `invalid` with the field as the caller
- * wrote it, below `field`.
+ * wrote it, below `field`. `caller`: the trace of the call, for a job that names none.
  */
-export function toJobSpec(spec: ProtoJobSpec | undefined, limits: JobLimits, ids: Ids, clock: Pick<Clock, 'now'>, field = 'spec'): JobSpec {
+export function toJobSpec(
+  spec: ProtoJobSpec | undefined,
+  limits: JobLimits,
+  ids: Ids,
+  clock: Pick<Clock, 'now'>,
+  field = 'spec',
+  caller?: TraceContext,
+): JobSpec {
   if (spec === undefined) throw invalid(field, 'must be set');
   if (spec.payload.length > limits.maxPayloadBytes) throw invalid(`${field}.payload`, `must be at most ${limits.maxPayloadBytes} bytes`);
   return {
@@ -47,7 +55,7 @@ export function toJobSpec(spec: ProtoJobSpec | undefined, limits: JobLimits, ids
     id: spec.id === '' ? ids.jobId() : checkNewId(spec.id, `${field}.id`),
     ...toWork(spec.work, field),
     payload: spec.payload,
-    metadata: toMetadata(spec.metadata, `${field}.metadata`),
+    metadata: toMetadata(spec.metadata, `${field}.metadata`, caller),
     priority: checkInteger(spec.priority, `${field}.priority`, 0, MAX_PRIORITY),
     notBefore: dateMs(spec.notBefore, `${field}.not_before`, clock.now()),
     queueTimeoutMs: durationMs(spec.queueTimeout, `${field}.queue_timeout`) ?? 0,
@@ -69,14 +77,23 @@ function toWork(work: ProtoJobSpec['work'], field: string): Pick<JobSpec, 'kind'
   }
 }
 
-function toMetadata(metadata: Record<string, string>, field: string): Record<string, string> {
+/** The trace context of a call; undefined: it has none that can be read. */
+export function callerOf(header: (name: string) => string | undefined): TraceContext | undefined {
+  const parent = header(TRACEPARENT);
+  return parent === undefined ? undefined : readTrace(parent, header(TRACESTATE));
+}
+
+/** The trace is ours to check, and bounded by itself: it takes nothing of the job's room, and what is wrong with it refuses no job. */
+function toMetadata(sent: Record<string, string>, field: string, caller: TraceContext | undefined): Record<string, string> {
+  const metadata = withoutTrace(sent);
   let bytes = 0;
   for (const [key, value] of checkEntries(metadata, field, MAX_METADATA_ENTRIES)) {
     if (!METADATA_KEY.test(key)) throw invalid(entryField(field, key), 'a key is 1 to 63 of a-z, 0-9, "_", "." and "-"');
     bytes += key.length + Buffer.byteLength(value);
   }
   if (bytes > MAX_METADATA_BYTES) throw invalid(field, `must be at most ${MAX_METADATA_BYTES} bytes in all, keys and values`);
-  return metadata;
+  const trace = traceOf(sent) ?? caller;
+  return trace === undefined ? metadata : { ...metadata, ...writeTrace(trace) };
 }
 
 /** One bound of the backoff that the caller set moves the other one's default, so that the two never contradict each other. */

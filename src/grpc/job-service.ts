@@ -5,7 +5,7 @@ import { type JobSpec as DomainSpec, isTerminal, type JobRecord } from '../domai
 import { checkId, checkPool } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
 import type { Accepted } from '../jobs/submit.js';
-import { fromJobRecord, type JobLimits, toJobSpec, toJobState } from './convert-job.js';
+import { callerOf, fromJobRecord, type JobLimits, toJobSpec, toJobState } from './convert-job.js';
 import type { JobServiceServer, JobSpec, SubmitResult } from './generated/muster/v1/job.js';
 import type { Quotas } from './quotas.js';
 import { wordsOf } from './status.js';
@@ -47,17 +47,17 @@ export class JobService {
   handlers(): JobServiceServer {
     const { jobs, unary } = this.#options;
     return {
-      submitJob: unary(async ({ spec }, { identity }) => {
-        const job = this.#spec(spec, identity);
-        const { created } = await this.#submit(job, identity);
+      submitJob: unary(async ({ spec }, context) => {
+        const job = this.#spec(spec, context);
+        const { created } = await this.#submit(job, context.identity);
         return { created, job: fromJobRecord(await jobs.get(job.pool, job.id)) };
       }),
-      batchSubmitJobs: unary(async ({ specs }, { identity }) => {
+      batchSubmitJobs: unary(async ({ specs }, context) => {
         if (specs.length > MAX_BATCH) throw invalid('specs', `must be at most ${MAX_BATCH}`);
-        return { results: await Promise.all(specs.map((spec, i) => this.#submitOne(spec, identity, `specs[${i}]`))) };
+        return { results: await Promise.all(specs.map((spec, i) => this.#submitOne(spec, context, `specs[${i}]`))) };
       }),
       runJob: unary(async ({ spec, wait, cancelOnDisconnect }, context) => {
-        const job = this.#spec(spec, context.identity);
+        const job = this.#spec(spec, context);
         const watch = () => this.#submitAndWatch(job, context.identity);
         const record = await this.#awaited(durationMs(wait, 'wait', { zero: true }), context, watch);
         if (cancelOnDisconnect && context.gone && !isTerminal(record.state)) await jobs.cancel(job.pool, job.id);
@@ -78,9 +78,9 @@ export class JobService {
     };
   }
 
-  #spec(spec: JobSpec | undefined, identity: Identity | undefined, field = 'spec'): DomainSpec {
+  #spec(spec: JobSpec | undefined, { identity, header }: CallContext, field = 'spec'): DomainSpec {
     const { limits, ids, clock } = this.#options;
-    const job = toJobSpec(spec, limits, ids, clock, field);
+    const job = toJobSpec(spec, limits, ids, clock, field, callerOf(header));
     allowPool(identity, job.pool, `${field}.pool`);
     return job;
   }
@@ -106,10 +106,10 @@ export class JobService {
   }
 
   /** A batch answers for each job: one refusal says nothing of the others. */
-  async #submitOne(spec: JobSpec, identity: Identity | undefined, field: string): Promise<SubmitResult> {
+  async #submitOne(spec: JobSpec, context: CallContext, field: string): Promise<SubmitResult> {
     try {
-      const job = this.#spec(spec, identity, field);
-      const { created } = await this.#submit(job, identity);
+      const job = this.#spec(spec, context, field);
+      const { created } = await this.#submit(job, context.identity);
       return { id: job.id, created, code: 0, message: '', reason: '' };
     } catch (error) {
       const words = wordsOf(error);

@@ -1,6 +1,7 @@
-import { ServerCredentials, type ServerOptions, status as Status } from '@grpc/grpc-js';
+import { ServerCredentials, type ServerOptions, type ServiceDefinition, status as Status, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { systemClock } from '../domain/clock.js';
 import { DEFAULT_POOL } from '../domain/names.js';
+import { type Observer, UNOBSERVED } from '../domain/observer.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
 import type { AdminService } from './admin-service.js';
 import type { AttachCall } from './attach-stream.js';
@@ -12,6 +13,7 @@ import { WorkerServiceService } from './generated/muster/v1/worker.js';
 import { WorkerServiceService as LegacyWorkerService } from './generated/worker/worker.js';
 import type { HealthService } from './health-service.js';
 import type { JobService } from './job-service.js';
+import { observed } from './observed.js';
 import { addReflection } from './reflection.js';
 import { TcpServer } from './tcp-server.js';
 import { createUnary } from './unary.js';
@@ -38,6 +40,8 @@ export interface Services {
   limits?: Partial<ServerLimits>;
   /** Who is let in; undefined: everybody, to everything. */
   guard?: Guard;
+  /** Default: nobody. */
+  observer?: Pick<Observer, 'rpc'>;
 }
 
 const MIB = 1024 * 1024;
@@ -68,18 +72,19 @@ export function newServer(manager: WorkerManager, services: Services = {}): TcpS
   const server = new TcpServer(services.guard ? { ...options, interceptors: [services.guard.interceptor] } : options);
   const names = ['muster.v1.WorkerService', 'worker.WorkerService'];
   const workers = workersOf(manager, services);
-  server.addService(WorkerServiceService, workers.handlers());
-  server.addService(LegacyWorkerService, workers.legacyHandlers());
+  const add = addTo(server, services);
+  add(WorkerServiceService, workers.handlers());
+  add(LegacyWorkerService, workers.legacyHandlers());
   if (services.jobs) {
-    server.addService(JobServiceService, services.jobs.handlers());
+    add(JobServiceService, services.jobs.handlers());
     names.push('muster.v1.JobService');
   }
   if (services.admin) {
-    server.addService(AdminServiceService, services.admin.handlers());
+    add(AdminServiceService, services.admin.handlers());
     names.push('muster.v1.AdminService');
   }
   if (services.health) {
-    server.addService(HealthDefinition, services.health.handlers);
+    add(HealthDefinition, services.health.handlers);
     names.push('grpc.health.v1.Health');
   }
   addReflection(server, names);
@@ -89,8 +94,13 @@ export function newServer(manager: WorkerManager, services: Services = {}): TcpS
 /** A server for the first contract alone (LEGACY_ADDR): it knows two calls and nothing else, and asks nobody for credentials. */
 export function newLegacyServer(manager: WorkerManager, services: Services = {}): TcpServer {
   const server = new TcpServer(optionsOf(services.limits));
-  server.addService(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
+  addTo(server, services)(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
   return server;
+}
+
+function addTo(server: TcpServer, { observer = UNOBSERVED }: Services) {
+  return (definition: ServiceDefinition, handlers: UntypedServiceImplementation) =>
+    server.addService(definition, observed(definition, handlers, observer, systemClock));
 }
 
 /** Listens, in plaintext without `credentials`. Answers with the port. Rejects when it cannot have it. */

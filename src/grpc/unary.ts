@@ -17,6 +17,8 @@ export interface CallContext {
   readonly peer: string;
   /** Who calls; undefined where nobody is asked. */
   readonly identity: Identity | undefined;
+  /** One entry of the call's metadata, a text; undefined when there is none. */
+  readonly header: (name: string) => string | undefined;
 }
 
 /** Who made the call with that metadata (see Guard). */
@@ -70,6 +72,7 @@ function refusal(thrown: unknown, method: string, options: UnaryOptions): Status
 class Lifetime implements CallContext {
   readonly deadlineMs: number;
   readonly identity: Identity | undefined;
+  readonly #call: ServerUnaryCall<unknown, unknown>;
   /** As grpc-js has it, which forgets it with the connection. */
   readonly #peer: string;
   #listener: (() => void) | undefined;
@@ -78,6 +81,7 @@ class Lifetime implements CallContext {
   #ended = false;
 
   constructor(call: ServerUnaryCall<unknown, unknown>, { clock, identify }: UnaryOptions) {
+    this.#call = call;
     this.identity = identify?.(call.metadata);
     this.#peer = call.getPeer();
     this.deadlineMs = Math.max(0, Number(call.getDeadline()) - clock.now());
@@ -85,6 +89,8 @@ class Lifetime implements CallContext {
     if (call.cancelled) this.#leave();
     if (Number.isFinite(this.deadlineMs)) this.#stopTimer = clock.after(this.deadlineMs, () => this.#leave());
   }
+
+  header = (name: string): string | undefined => this.#call.metadata.get(name)[0]?.toString();
 
   get gone(): boolean {
     return this.#gone;

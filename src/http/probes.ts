@@ -1,16 +1,18 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface ProbesOptions {
-  host: string;
-  port: number;
+  /** `ip:port`, IPv6 in brackets. */
+  address: string;
   /** The event loop answers: that is all that liveness asks. A replica without Redis must not be restarted for it. */
   ready: () => Promise<boolean>;
+  /** For a scraper: text, and of which type. */
+  metrics: () => Promise<{ type: string; text: string }>;
 }
 
 const HEADERS_TIMEOUT_MS = 5_000;
 
-/** `/livez` and `/readyz` for kubelets and balancers. */
+/** `/livez` and `/readyz` for kubelets and balancers, `/metrics` for Prometheus. */
 export class Probes {
   readonly #options: ProbesOptions;
   readonly #server: Server;
@@ -21,7 +23,8 @@ export class Probes {
       const answer = (status: number, text: string) => response.writeHead(status, { 'content-type': 'text/plain' }).end(`${text}\n`);
       const path = request.url?.split('?')[0];
       if (path === '/livez') return answer(200, 'alive');
-      if (path !== '/readyz') return answer(404, 'not found: /livez and /readyz are here');
+      if (path === '/metrics') return void this.#metrics(response);
+      if (path !== '/readyz') return answer(404, 'not found: /livez, /readyz and /metrics are here');
       this.#options.ready().then(
         (ready) => answer(ready ? 200 : 503, ready ? 'ready' : 'not ready'),
         () => answer(503, 'not ready'),
@@ -33,7 +36,7 @@ export class Probes {
 
   /** Answers with the port. Rejects when it is taken. */
   start(): Promise<number> {
-    const { host, port } = this.#options;
+    const { host, port } = hostPort(this.#options.address);
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(port, host, () => {
@@ -43,10 +46,24 @@ export class Probes {
     });
   }
 
+  async #metrics(response: ServerResponse): Promise<void> {
+    try {
+      const { type, text } = await this.#options.metrics();
+      response.writeHead(200, { 'content-type': type }).end(text);
+    } catch {
+      response.writeHead(500, { 'content-type': 'text/plain' }).end('the metrics could not be read\n');
+    }
+  }
+
   stop(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
       this.#server.closeAllConnections();
     });
   }
+}
+
+function hostPort(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':');
+  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(address.slice(colon + 1)) };
 }

@@ -2,6 +2,7 @@ import type { Clock } from '../domain/clock.js';
 import { failpoint } from '../domain/failpoints.js';
 import { type Assignment, Code, type Outcome } from '../domain/job.js';
 import type { Delivery, LeaseRef, Link } from '../domain/link.js';
+import type { Observer } from '../domain/observer.js';
 import type { WorkerRef } from '../domain/worker.js';
 import type { JobScripts } from '../store/scripts/jobs.js';
 import { PoolBatchers } from './batcher.js';
@@ -30,6 +31,7 @@ export interface DispatcherOptions {
   openLink: (pool: string, worker: string, epoch: string) => Promise<boolean>;
   /** The worker was told to stop that attempt: ask it whether it has. */
   onAborted: (attempt: LeaseRef) => void;
+  observer: Pick<Observer, 'batch' | 'assigned'>;
   onError: (error: unknown) => void;
 }
 
@@ -50,9 +52,12 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    const { jobs, matching, batchMax, maxQueue } = options;
+    const { jobs, matching, batchMax, maxQueue, observer } = options;
     this.#accepts = new PoolBatchers((pool) => ({
-      run: (items) => matching.call(pool, () => jobs.accept(pool, items)),
+      run: (items) => {
+        observer.batch('accept', items.length);
+        return matching.call(pool, () => jobs.accept(pool, items));
+      },
       sizeOf: () => 0,
       maxItems: batchMax,
       maxBytes: Number.POSITIVE_INFINITY,
@@ -112,7 +117,7 @@ export class Dispatcher {
   }
 
   async #send(assignment: Assignment): Promise<void> {
-    const { links, finisher, openLink, matching, clock } = this.#options;
+    const { links, finisher, openLink, matching, clock, observer } = this.#options;
     const { pool, worker, link: epoch } = assignment;
     // The reply to the script that made this replica the worker's home may have been lost.
     if (!links.get(pool, worker) && !(await openLink(pool, worker, epoch))) {
@@ -125,6 +130,7 @@ export class Dispatcher {
     if (this.#options.running.get(lease(assignment))) return;
     if (link?.ref.link !== epoch) return matching.doubt(pool);
     this.#track(lease(assignment), link.ref);
+    observer.assigned(assignment);
     failpoint('assign-unsent');
     link.assign(assignment);
   }

@@ -3,6 +3,7 @@ import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { isTerminal, type Outcome, type Verdict } from '../domain/job.js';
 import type { LeaseRef } from '../domain/link.js';
+import type { Observer } from '../domain/observer.js';
 import type { Finished, FinishItem, JobScripts } from '../store/scripts/jobs.js';
 import { PoolBatchers } from './batcher.js';
 import type { Matching } from './matching.js';
@@ -23,6 +24,7 @@ export interface FinisherOptions {
   claims: () => boolean;
   /** Redis has answered for that result. */
   onSettled: (attempt: Attempt, verdict: Verdict) => void;
+  observer: Pick<Observer, 'batch' | 'ended'>;
   onError: (error: unknown) => void;
 }
 
@@ -43,7 +45,7 @@ export class Finisher {
 
   constructor(options: FinisherOptions) {
     this.#options = options;
-    const { jobs, matching, batchMax, batchBytes, maxQueue } = options;
+    const { jobs, matching, batchMax, batchBytes, maxQueue, observer } = options;
     this.#finishes = new PoolBatchers((pool) => ({
       run: (items) => this.#finish(pool, items),
       sizeOf: ({ outcome }) => (outcome.ok ? outcome.output.length : 0),
@@ -52,7 +54,10 @@ export class Finisher {
       maxQueue,
     }));
     this.#releases = new PoolBatchers((pool) => ({
-      run: (items) => matching.call(pool, () => jobs.release(pool, items)),
+      run: (items) => {
+        observer.batch('release', items.length);
+        return matching.call(pool, () => jobs.release(pool, items));
+      },
       sizeOf: () => 0,
       maxItems: batchMax,
       maxBytes: batchBytes,
@@ -117,7 +122,8 @@ export class Finisher {
   }
 
   async #finish(pool: string, items: FinishItem[]): Promise<Finished[]> {
-    const { jobs, matching, waiters, claims } = this.#options;
+    const { jobs, matching, waiters, claims, observer } = this.#options;
+    observer.batch('finish', items.length);
     const finished = await matching.call(pool, () => jobs.finish(pool, items, claims()));
     for (const [i, item] of items.entries()) {
       const end = finished[i];
@@ -127,6 +133,7 @@ export class Finisher {
         waiters.look(pool, item.jobId);
         continue;
       }
+      observer.ended(item, { state: end.state, attempt: end.attempt, createdAt: end.createdAt, finishedAt: end.at });
       const { outcome, worker } = item;
       const result = outcome.ok ? { output: outcome.output } : { failure: outcome.failure };
       waiters.ended(pool, item.jobId, { state: end.state, attempt: end.attempt, worker, startedAt: end.startedAt, finishedAt: end.at, ...result });

@@ -1,9 +1,10 @@
-import { MusterError } from '../domain/errors.js';
+import { MusterError, toError } from '../domain/errors.js';
 import { isTerminal, type JobRecord, type JobSpec, type JobState } from '../domain/job.js';
+import type { Observer, Submitting } from '../domain/observer.js';
 import { indexesOf } from '../store/read-jobs.js';
 import type { Store } from '../store/store.js';
 import type { Matching } from './matching.js';
-import type { Accepted, Submitter } from './submit.js';
+import type { Accepted, Submission, Submitter } from './submit.js';
 import type { Ended, Waiters } from './waiters.js';
 
 export interface JobsOptions {
@@ -11,6 +12,7 @@ export interface JobsOptions {
   matching: Matching;
   submitter: Submitter;
   waiters: Waiters;
+  observer: Pick<Observer, 'submitting'>;
 }
 
 export interface JobPage {
@@ -39,8 +41,11 @@ export class Jobs {
   }
 
   /** `told`: this replica is told of the job's end (see `untilEnded`). */
-  submit(spec: JobSpec, told = false): Promise<Accepted> {
-    return this.#options.submitter.submit({ spec, wait: told });
+  async submit(spec: JobSpec, told = false): Promise<Accepted> {
+    const seen = this.#options.observer.submitting(spec);
+    const accepted = await this.#submit({ spec, wait: told }, seen);
+    seen?.over();
+    return accepted;
   }
 
   /**
@@ -55,15 +60,21 @@ export class Jobs {
    * Submits, and waits for the job's end until `end`. Resolves when the job is accepted. Rejects as `submit` does; what was submitted stays so.
    */
   async submitAndWatch(spec: JobSpec): Promise<Watched> {
-    const { submitter, waiters } = this.#options;
+    const { waiters, observer } = this.#options;
     // Listening begins before the job can end: its end may be known before its submission is answered.
     const waiting = waiters.wait(spec.pool, spec.id);
+    const seen = observer.submitting(spec);
     try {
-      const { created, state, createdAt } = await submitter.submit({ spec, wait: true });
+      const { created, state, createdAt } = await this.#submit({ spec, wait: true }, seen);
       if (created || !isTerminal(state)) {
         const ours = { spec, createdAt: created ? createdAt : 0 };
-        return { created, ended: waiting.ended.then((ended) => this.#read(spec.pool, spec.id, ended, ours)), end: waiting.end };
+        const ended = waiting.ended.then((end) => {
+          seen?.over();
+          return this.#read(spec.pool, spec.id, end, ours);
+        });
+        return { created, ended, end: waiting.end };
       }
+      seen?.over();
     } catch (error) {
       waiting.end();
       throw error;
@@ -165,6 +176,17 @@ export class Jobs {
       ),
     );
     return { retried: answers.filter((answer) => answer === 'retried').length, done: ids.length < BULK };
+  }
+
+  async #submit(submission: Submission, seen: Submitting | undefined): Promise<Accepted> {
+    try {
+      const accepted = await this.#options.submitter.submit(submission);
+      seen?.accepted(accepted.created);
+      return accepted;
+    } catch (error) {
+      seen?.over(toError(error));
+      throw error;
+    }
   }
 
   async #read(pool: string, id: string, ended: Ended | undefined, ours: { spec: JobSpec; createdAt: number } | undefined): Promise<JobRecord> {

@@ -1,5 +1,6 @@
 import { MusterError } from '../domain/errors.js';
 import type { JobSpec, JobState } from '../domain/job.js';
+import type { Observer } from '../domain/observer.js';
 import type { JobScripts, Submitted } from '../store/scripts/jobs.js';
 import { PoolBatchers } from './batcher.js';
 import type { Matching } from './matching.js';
@@ -13,6 +14,7 @@ export interface SubmitterOptions {
   batchMax: number;
   batchBytes: number;
   maxQueue: number;
+  observer: Pick<Observer, 'batch'>;
 }
 
 export interface Submission {
@@ -36,9 +38,10 @@ export class Submitter {
 
   constructor(options: SubmitterOptions) {
     this.#options = options;
-    const { jobs, matching, maxWaiting, batchMax, batchBytes, maxQueue } = options;
+    const { jobs, matching, maxWaiting, batchMax, batchBytes, maxQueue, observer } = options;
     this.#batches = new PoolBatchers((pool) => ({
       run: async (items) => {
+        observer.batch('submit', items.length);
         const { now, statuses } = await matching.call(pool, () => jobs.submit(pool, items, maxWaiting));
         return statuses.map((status) => ({ status, now }));
       },

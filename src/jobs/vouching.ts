@@ -1,6 +1,7 @@
 import type { Clock } from '../domain/clock.js';
 import { failpoint } from '../domain/failpoints.js';
 import type { LeaseRef, Link } from '../domain/link.js';
+import type { Observer } from '../domain/observer.js';
 import type { BeatAnswer, BeatItem, WorkerScripts } from '../store/scripts/workers.js';
 import type { Matching } from './matching.js';
 import type { Attempt, Running } from './running.js';
@@ -20,6 +21,7 @@ export interface VouchingOptions {
   onGone: (lease: LeaseRef) => void;
   /** Another replica is the worker's home, or it is dead: our link to it is of no more use. */
   onNotHome: (link: Link) => void;
+  observer: Pick<Observer, 'batch'>;
   onError: (error: unknown) => void;
 }
 
@@ -97,12 +99,13 @@ export class Vouching {
   }
 
   async #say(pool: string, vouches: Vouch[]): Promise<number> {
-    const { clock, workers, matching, onError } = this.#options;
+    const { clock, workers, matching, observer, onError } = this.#options;
     for (let i = 0; i === 0 || i < vouches.length; i += CHUNK) {
       const chunk = vouches.slice(i, i + CHUNK);
       const now = clock.monotonic();
       try {
         const items = chunk.map(({ item }) => item);
+        observer.batch('beat', items.length);
         if (chunk.some(({ attempt }) => attempt?.vouchedAt === 0)) failpoint('confirm-before');
         const answers = await matching.call(pool, () => workers.beat(pool, items, this.#leaving));
         this.#beats.set(pool, now);

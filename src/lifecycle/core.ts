@@ -2,6 +2,7 @@ import type { Config } from '../config.js';
 import type { Clock, Random } from '../domain/clock.js';
 import type { Verdict } from '../domain/job.js';
 import type { DialTarget, LeaseRef, LinkEvents } from '../domain/link.js';
+import type { Observer } from '../domain/observer.js';
 import { Adopter } from '../fleet/adopter.js';
 import { Attacher } from '../fleet/attacher.js';
 import { SelfJudgement } from '../fleet/judgement.js';
@@ -34,6 +35,7 @@ export interface CoreOptions {
   clock: Clock;
   random: Random;
   checks: CheckQueue;
+  observer: Observer;
   /** This replica is stopping: it takes no new work for its workers, and what breaks now breaks because of it. */
   stopping: () => boolean;
   onError: (error: unknown) => void;
@@ -43,7 +45,7 @@ export interface CoreOptions {
 export const TURN_OVER = 0.8;
 
 /** Jobs and fleet of one replica, wired together; no server, no BullMQ. */
-export function createCore({ config, store, clock, random, checks, stopping, onError }: CoreOptions) {
+export function createCore({ config, store, clock, random, checks, observer, stopping, onError }: CoreOptions) {
   const running = new Running();
   const judgement = new SelfJudgement(store, config.LOOP_LAG_MAX_MS);
   const waiters = new Waiters({
@@ -72,7 +74,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     heard: () => undefined,
     closed: (link, reason) => void attacher.detached(link, reason),
   };
-  const links = new FleetLinks({ table: new LinkTable(config.MAX_LINKS), dialer, events, running });
+  const links = new FleetLinks({ table: new LinkTable(config.MAX_LINKS), dialer, events, running, observer });
 
   const matching = new Matching({
     jobs: store.jobs,
@@ -93,6 +95,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     ...batches,
     claims: () => !stopping(),
     onSettled,
+    observer,
     onError,
   });
   const ofWorker = (lease: LeaseRef) => links.get(lease.pool, lease.worker);
@@ -111,6 +114,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
       const link = ofWorker(lease);
       if (link && link.contract !== 'METHOD') void prober.probe(link);
     },
+    observer,
     onError,
   });
   const prober = new Prober({
@@ -166,6 +170,7 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     signMs: config.HEALTH_INTERVAL_MS / 2,
     onGone: (lease) => void dispatcher.abort(lease),
     onNotHome: (link) => links.release(link.ref),
+    observer,
     onError,
   });
   const ticker = new Ticker({
@@ -179,8 +184,15 @@ export function createCore({ config, store, clock, random, checks, stopping, onE
     onDeadHomes: (pool, homes) => adopter.onDeadHomes(pool, homes),
     onError,
   });
-  const submitter = new Submitter({ jobs: store.jobs, matching, enter: (pool) => store.enter(pool), maxWaiting: config.MAX_WAITING, ...batches });
-  const jobs = new Jobs({ store, matching, submitter, waiters });
+  const submitter = new Submitter({
+    jobs: store.jobs,
+    matching,
+    enter: (pool) => store.enter(pool),
+    maxWaiting: config.MAX_WAITING,
+    ...batches,
+    observer,
+  });
+  const jobs = new Jobs({ store, matching, submitter, waiters, observer });
   return {
     keys,
     manager,

@@ -1,10 +1,10 @@
 import { hostname } from 'node:os';
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
-import { judgeDurability, refusesToStart } from '../domain/durability.js';
-import { MusterError, unavailable } from '../domain/errors.js';
+import { unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { Loop } from '../domain/loop.js';
+import type { Observer } from '../domain/observer.js';
 import { HealthService, HealthState } from '../grpc/health-service.js';
 import { type GrpcServer, listen, newLegacyServer, newServer, stopServer } from '../grpc/server.js';
 import { HealthSchedule } from '../health/schedule.js';
@@ -14,9 +14,10 @@ import type { Hint } from '../store/inbox.js';
 import { keys } from '../store/keys.js';
 import { Store } from '../store/store.js';
 import { type Core, createCore } from './core.js';
-import { hostPort } from './host-port.js';
+import { checkDurability } from './durability.js';
 import { scriptLimits } from './limits.js';
 import { errorLog, type Logger } from './log.js';
+import { observation } from './observation.js';
 import { redisAccess } from './redis-access.js';
 import { openSecurity, type Security } from './security.js';
 import { createServices } from './services.js';
@@ -54,6 +55,7 @@ export class Replica {
   readonly #probes: Probes | undefined;
   readonly #loops: Loop[];
   readonly #onError: (error: unknown) => void;
+  readonly #observer: Observer;
   readonly #giveUp = new AbortController();
   readonly #waitsOver = new AbortController();
   readonly #servers: GrpcServer[] = [];
@@ -72,6 +74,8 @@ export class Replica {
     const onError = errorLog(this.log, clock);
     this.#onError = onError;
     const access = redisAccess(config);
+    const { observer, metrics } = observation({ ...options, log: this.log, store: () => this.#store, links: () => this.#core.links });
+    this.#observer = observer;
     this.#store = new Store({
       ...access,
       timeoutMs: config.REDIS_TIMEOUT_MS,
@@ -81,6 +85,7 @@ export class Replica {
       clock,
       random,
       onError,
+      observer,
     });
     this.#schedule = new HealthSchedule({
       access,
@@ -96,9 +101,10 @@ export class Replica {
       check: (target) => this.#core.manager.check(target),
       onError,
     });
-    this.#core = createCore({ config, store: this.#store, clock, random, checks: this.#schedule, stopping: () => this.#stopping, onError });
+    const core = { config, store: this.#store, clock, random, checks: this.#schedule, observer, onError };
+    this.#core = createCore({ ...core, stopping: () => this.#stopping });
     this.#sweeper = new Sweeper({ clock, intervalMs: config.HEALTH_INTERVAL_MS, checkAll: () => this.#core.manager.checkHealthForAll(), onError });
-    this.#probes = config.HTTP_ADDR === '' ? undefined : new Probes({ ...hostPort(config.HTTP_ADDR), ready: () => this.#ready() });
+    this.#probes = metrics && new Probes({ address: config.HTTP_ADDR, ready: () => this.#ready(), metrics: () => metrics.render() });
     this.#loops = [
       new Loop({ clock, everyMs: config.CONFIRM_MS, run: () => this.#eachSecond(), onError }),
       new Loop({ clock, everyMs: config.HOME_BEAT_MS, run: () => this.#announce(), onError }),
@@ -117,7 +123,7 @@ export class Replica {
       { hint: (hint) => this.#hint(hint), resubscribed: (pools) => this.#resubscribed(pools), error: errorLog(this.log, clock) },
       AbortSignal.any([signal, this.#giveUp.signal]),
     );
-    await this.#checkDurability();
+    await checkDurability(config, this.#store, this.log);
     this.#core.judgement.start();
     const services = createServices({
       config,
@@ -126,6 +132,7 @@ export class Replica {
       ids: this.#options.ids,
       random: this.#options.random,
       log: this.log,
+      observer: this.#observer,
       replica: this.id,
       health: this.#healthService,
       security: this.#security,
@@ -256,21 +263,11 @@ export class Replica {
     void this.#sweeper.look();
   }
 
-  /** Whoever relies on more than Redis keeps is told before the first job, and not by the loss of one. */
-  async #checkDurability(): Promise<void> {
-    const { DURABILITY, DURABILITY_UNCHECKED } = this.#options.config;
-    const found = judgeDurability(DURABILITY, await this.#store.persistence());
-    if (found.verdict === 'met') return;
-    const said = `MUSTER_DURABILITY is ${DURABILITY}, but: ${found.what}. To mend it: ${found.remedy}`;
-    if (refusesToStart(DURABILITY, found, DURABILITY_UNCHECKED)) throw new MusterError('failed_precondition', 'DURABILITY', said);
-    this.log.warn(said);
-  }
-
   async #eachSecond(): Promise<void> {
     const { vouching, matching, links, waiters, judgement, attacher } = this.#core;
     attacher.renewOld();
     this.#sendAwayWithoutRedis();
-    judgement.turn();
+    this.#observer.lagged(judgement.turn());
     links.sweepRetired();
     waiters.lookAtStale();
     // A pool with workers here stays on the list of pools, though Redis may have lost its data: what is not on it is never ticked.

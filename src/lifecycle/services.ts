@@ -1,6 +1,7 @@
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { MAX_DESCRIPTORS_BYTES } from '../domain/descriptors.js';
+import type { Observer } from '../domain/observer.js';
 import { AdminService } from '../grpc/admin-service.js';
 import { createAttach } from '../grpc/attach-service.js';
 import type { HealthService } from '../grpc/health-service.js';
@@ -19,6 +20,7 @@ export interface ServicesOptions {
   ids: Ids;
   random: Random;
   log: Logger;
+  observer: Observer;
   replica: string;
   health: HealthService;
   /** undefined: nobody is asked for credentials. */
@@ -35,7 +37,7 @@ const ENVELOPE_BYTES = 64 * 1024;
 
 /** Everything that a replica serves, over its core. */
 export function createServices(options: ServicesOptions): Services {
-  const { config, core, clock, ids, random, log, replica, health, security, waitsOver, stopping, onError } = options;
+  const { config, core, clock, ids, random, log, observer, replica, health, security, waitsOver, stopping, onError } = options;
   const onInternal = (error: Error, method: string) => log.error({ err: error, method }, 'a call failed inside');
   const guard = security?.guard;
   const quotas = security?.quotas;
@@ -82,6 +84,7 @@ export function createServices(options: ServicesOptions): Services {
     }),
     admin: new AdminService({ manager, queries, jobs, unary, clock, stopping, maxWatchers: 100 }),
     health,
+    observer,
     workers: {
       unary,
       attach: createAttach({

@@ -1,4 +1,5 @@
 import type { Assignment } from '../domain/job.js';
+import type { Happening, Observer } from '../domain/observer.js';
 import type { Reply } from './runner.js';
 
 /** Readers of script replies. A reply of another shape than its header says is a bug and throws. */
@@ -31,14 +32,22 @@ export interface Matched<T> {
   more: boolean;
 }
 
-/** The reply of every script that ends in match: its own, the caller's assignments, `more`. */
-export function matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T): Matched<T> {
-  const [first, assigned, more] = items(reply);
+/** The reply of every script that ends in match: its own, the caller's assignments, `more`. What else it did is told to the observer. */
+export function matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T, observer: Pick<Observer, 'happened'>): Matched<T> {
+  const [first, assigned, more, news] = items(reply);
+  if (news !== undefined) for (const item of items(news)) observer.happened(pool, toHappening(item));
   return { reply: own(first ?? null), assignments: items(assigned).map((item) => toAssignment(pool, item)), more: number(more) === 1 };
 }
 
+function toHappening(reply: Reply): Happening {
+  const [kind, subject, ...flat] = items(reply);
+  const fields: Record<string, string> = {};
+  for (let i = 0; i < flat.length; i += 2) fields[text(flat[i])] = text(flat[i + 1]);
+  return { kind: text(kind), subject: text(subject), fields };
+}
+
 function toAssignment(pool: string, reply: Reply): Assignment {
-  const [jobId, fence, worker, link, kind, method, attempt, run, payload, metadata, progress] = items(reply);
+  const [jobId, fence, worker, link, kind, method, attempt, run, payload, metadata, progress, waited] = items(reply);
   const meta = text(metadata);
   return {
     pool,
@@ -53,5 +62,6 @@ function toAssignment(pool: string, reply: Reply): Assignment {
     payload: bytes(payload),
     metadata: meta === '' ? {} : (JSON.parse(meta) as Record<string, string>),
     progress: bytes(progress),
+    waitedMs: number(waited),
   };
 }

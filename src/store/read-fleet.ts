@@ -85,13 +85,18 @@ export interface PoolRecord {
   family: Family | undefined;
   paused: boolean;
   workers: number;
+  /** Not on the roll any more, and not forgotten yet. */
+  dead: number;
   free: number;
   waiting: number;
   scheduled: number;
   running: number;
   buried: number;
+  submittedTotal: number;
   succeededTotal: number;
   failedTotal: number;
+  cancelledTotal: number;
+  expiredTotal: number;
   retriedTotal: number;
 }
 
@@ -104,11 +109,12 @@ export async function readPools(redis: Connection, names: readonly string[]): Pr
     ['zcard', keys.later(name)],
     ['zcard', keys.buried(name)],
     ['zcard', keys.leases(name)],
+    ['zcard', keys.dead(name)],
   ]);
   const each = reads[0]?.length ?? 0;
   const values = await readAll(redis, reads.flat());
   return names.map((name, i) => {
-    const [meta, workers, free, w0, w1, w2, w3, later, buried, leases] = values.slice(each * i, each * (i + 1));
+    const [meta, workers, free, w0, w1, w2, w3, later, buried, leases, dead] = values.slice(each * i, each * (i + 1));
     const hash = meta as Record<string, string>;
     const num = (field: string) => Number(hash[field] ?? 0);
     return {
@@ -116,13 +122,17 @@ export async function readPools(redis: Connection, names: readonly string[]): Pr
       family: hash['family'] as Family | undefined,
       paused: hash['paused'] === '1',
       workers: Number(workers),
+      dead: Number(dead),
       free: Number(free),
       waiting: Math.max(0, Number(w0) + Number(w1) + Number(w2) + Number(w3) - num('tombstones')),
       scheduled: Number(later),
       running: Number(leases),
       buried: Number(buried),
+      submittedTotal: num('submitted'),
       succeededTotal: num('succeeded'),
       failedTotal: num('failed'),
+      cancelledTotal: num('cancelled'),
+      expiredTotal: num('expired'),
       retriedTotal: num('retried'),
     };
   });

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
+import type { Clock } from '../domain/clock.js';
 import { MusterError, redisFull, saysFull, toError, unavailable } from '../domain/errors.js';
 import { LEGACY_METHOD } from '../domain/names.js';
+import { type Observer, UNOBSERVED } from '../domain/observer.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { keys } from './keys.js';
 import { type Connection, isCluster, mastersOf } from './nodes.js';
@@ -44,6 +46,9 @@ export interface RunnerOptions {
   home: string;
   /** Whom Redis takes us for, as errors tell it. */
   user: string;
+  clock: Clock;
+  /** Default: nobody. */
+  observer?: Observer;
   testClock?: boolean;
   /** Changes a composed script before it is used. For tests alone: that they go red when a script is wrong. */
   mutate?: (source: string) => string;
@@ -54,9 +59,11 @@ export interface RunnerOptions {
  * A reply that does not come leaves the outcome unknown: every script may be run again with the same arguments.
  */
 export class ScriptRunner {
+  readonly observer: Observer;
   readonly #redis: Connection;
   readonly #home: string;
   readonly #user: string;
+  readonly #clock: Clock;
   readonly #mutate: (source: string) => string;
   readonly #sources = new Map<string, { sha: string; source: string }>();
   /** Highest fence seen, a pool: a Redis that lost its newest writes must not issue them again. 2^53 µs is the year 2255. */
@@ -64,8 +71,10 @@ export class ScriptRunner {
 
   constructor(redis: Connection, options: RunnerOptions) {
     this.#redis = redis;
+    this.observer = options.observer ?? UNOBSERVED;
     this.#home = options.home;
     this.#user = options.user;
+    this.#clock = options.clock;
     this.#mutate = options.mutate ?? ((source) => source);
     const limits = Object.entries(options.limits).map(([name, value]) => `local ${name} = ${value}`);
     // On a Cluster every node would pass on what is published, and only the slot's own node what is published to it.
@@ -113,10 +122,13 @@ export class ScriptRunner {
     for (const item of items) for (const field of script.each) argv.push(item[field as keyof Each<N>]);
     const source = this.#sources.get(variant);
     if (!source) throw new MusterError('internal', 'NO_SCRIPT', `no script ${variant}`);
+    const before = this.#clock.monotonic();
     try {
       return await this.#evaluate(source, pool, argv);
     } catch (error) {
       throw redisError(toError(error), name, this.#user);
+    } finally {
+      this.observer.redis('script', name, this.#clock.monotonic() - before);
     }
   }
 

@@ -55,8 +55,10 @@ local function flush()
   for i = 1, #doomed, 1000 do call('UNLINK', unpack(doomed, i, math.min(i + 999, #doomed))) end
   counts, scores, doomed = {}, {}, {}
 end
+local news = {}
 local function event(kind, subject, ...)
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind, 'subject', subject, 'at', NOW, 'by', HOME, ...)
+  news[#news + 1] = { kind, subject, ... }
 end
 local function tell(home, message)
   if home and home ~= '' then call(PUBLISH, P .. 'home:' .. home, message) end
@@ -90,9 +92,9 @@ local function settle_or_leave(w)
 end`;
 const jobs = String.raw`local rest = { __index = function(j, name)
   if rawget(j, 'whole') then return nil end
-  local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'created', 'priority', 'worker', 'delivered', 'from')
-  local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], created = tonumber(v[4] or 0),
-    priority = v[5] or '0', worker = v[6], delivered = v[7] == '1', from = tonumber(v[8] or v[4] or 0) }
+  local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'priority', 'worker', 'delivered')
+  local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], priority = v[4] or '0', worker = v[5],
+    delivered = v[6] == '1' }
   for field, value in pairs(there) do
     if rawget(j, field) == nil then rawset(j, field, value) end
   end
@@ -100,10 +102,10 @@ const jobs = String.raw`local rest = { __index = function(j, name)
 end }
 local function job_get(id)
   local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'keep', 'waiter', 'queue', 'total', 'run', 'started', 'done', 'metadata',
-    'progress', 'kind', 'method')
+    'progress', 'kind', 'method', 'created', 'from')
   return setmetatable({ id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), keep = v[4], waiter = v[5], queue = v[6], total = v[7],
     run = tonumber(v[8] or 0), started = tonumber(v[9] or 0), done = v[10], metadata = v[11], progress = v[12], kind = v[13] or '',
-    method = v[14] or '' }, rest)
+    method = v[14] or '', created = tonumber(v[15] or 0), from = tonumber(v[16] or v[15] or 0) }, rest)
 end
 local function is_terminal(state)
   return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired'
@@ -239,8 +241,9 @@ end
 local assigned = {}
 local function assignment(j, w)
   local key = job_key(j.id)
+  local waited = int(math.max(0, j.started - math.max(j.created, j.from)))
   assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
-    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '' }
+    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '', waited }
 end
 local function next_fence()
   fence = math.max(fence + 1, US)
@@ -250,6 +253,7 @@ local function lease(j, w)
   j.fence = next_fence()
   j.attempt = j.attempt + 1
   j.state = 'running'
+  j.started = NOW
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
   call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0')
   score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
@@ -344,7 +348,7 @@ end
 local function done(reply, more)
   if fence then call('HSET', META, 'fence', int(fence)) end
   flush()
-  return { reply, assigned, more }
+  return { reply, assigned, more, news[1] and news or nil }
 end`;
 const owners = String.raw`local function foreign(w, by)
   if by == '*' or not w.state or w.state == 'dead' then return false end
@@ -1018,7 +1022,7 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   elseif j.state == 'cancelled' and j.fence == fence_ then
     verdict = 'cancelled'
   end
-  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), NOW_TEXT }
+  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), NOW_TEXT, int(j.created) }
 end
 local waits, left = #order > 0 and anything_waits(), false
 for _, id in ipairs(order) do
@@ -1452,7 +1456,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       score(LEASES, id, NOW + math.min(DELIVERY_MS, j.run))
       put_back(w, room - 1)
       if w.home == HOME then
-        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '' }
+        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '', '0' }
       else
         tell(w.home, 'assign ' .. id .. ' ' .. j.fence .. ' ' .. w.id)
       end

@@ -1,6 +1,7 @@
 import type { Clock, Random } from '../domain/clock.js';
 import type { Persistence } from '../domain/durability.js';
 import { MusterError, toError } from '../domain/errors.js';
+import { type Observer, UNOBSERVED } from '../domain/observer.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { redisUser } from '../domain/redis-url.js';
 import { Inbox, type InboxEvents } from './inbox.js';
@@ -25,6 +26,8 @@ export interface StoreOptions extends Omit<ConnectOptions, 'onError'> {
   clock: Clock;
   random: Random;
   onError: (error: Error) => void;
+  /** Default: nobody. */
+  observer?: Observer;
   testClock?: boolean;
   /** Changes a composed script before it is used. For tests alone. */
   mutate?: (source: string) => string;
@@ -193,10 +196,14 @@ export class Store {
   }
 
   async #read<T>(what: string, reading: Promise<T>): Promise<T> {
+    const { clock, observer = UNOBSERVED } = this.#options;
+    const before = clock.monotonic();
     try {
       return await reading;
     } catch (error) {
       throw redisError(toError(error), what, this.#user);
+    } finally {
+      observer.redis('read', what, clock.monotonic() - before);
     }
   }
 }

@@ -48,6 +48,8 @@ const OWNERS: Record<string, string[]> = {
   ioredis: ['store'],
   redlock: ['store'],
   bullmq: ['health'],
+  'prom-client': ['http'],
+  '@opentelemetry/api': ['lifecycle', 'sdk'],
   '@grpc/grpc-js': ['grpc', 'links', 'sdk'],
 };
 
@@ -122,7 +124,7 @@ export const rules: Rule[] = [
     good: [{ path: 'src/grpc/server.ts', text: "import { a } from '../jobs/submit.js'; // from '../health/check.js'" }],
   },
   {
-    name: 'ioredis and redlock are for store, bullmq for health, grpc-js for grpc, links and sdk',
+    name: 'ioredis and redlock are for store, bullmq for health, prom-client for http, grpc-js for grpc, links and sdk',
     remedy: 'use the port that the owning folder offers',
     applies: (path) => inSrc(path) && !['main', 'index'].includes(layerOf(path)),
     broken: foreignPackage,
@@ -131,6 +133,8 @@ export const rules: Rule[] = [
       { path: 'src/store/lock.ts', text: "import { Queue } from 'bullmq';" },
       { path: 'src/lifecycle/service.ts', text: "import Redlock from 'redlock';" },
       { path: 'src/domain/errors.ts', text: "import { status } from '@grpc/grpc-js';" },
+      { path: 'src/domain/observer.ts', text: "import { Counter } from 'prom-client';" },
+      { path: 'src/jobs/submit.ts', text: "import { trace } from '@opentelemetry/api';" },
     ],
   },
   {

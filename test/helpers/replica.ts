@@ -10,9 +10,13 @@ export interface InProcess {
   id: string;
   /** `host:port` of gRPC. */
   target: string;
+  /** 0 unless HTTP_ADDR is set. */
+  httpPort: number;
   replica: Replica;
   /** What it logged as an error. */
   errors: string[];
+  /** All that it logged, from LOG_LEVEL on. */
+  lines: Record<string, unknown>[];
   /** In order, as by SIGTERM. Idempotent. */
   stop(): Promise<void>;
 }
@@ -28,21 +32,27 @@ export async function startReplica(redisUrl: string, settings: Partial<Record<ke
   const base = { REDIS_URL: redisUrl, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '', INSECURE: true, STOP_LEAD_MS: 0, REDIS_TIMEOUT_MS: 3_000 };
   const config = readConfig({}, { ...base, ...settings });
   const errors: string[] = [];
+  const lines: Record<string, unknown>[] = [];
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
-      for (const line of chunk.toString().split('\n')) if (line !== '' && JSON.parse(line).level >= ERROR_LEVEL) errors.push(line);
+      for (const line of chunk.toString().split('\n')) {
+        if (line === '') continue;
+        const entry = JSON.parse(line) as { level: number };
+        if (entry.level >= ERROR_LEVEL) errors.push(line);
+        lines.push({ ...entry });
+      }
       done();
     },
   });
-  const log = () => pino({ level: 'info' }, sink);
+  const log = () => pino({ level: config.LOG_LEVEL }, sink);
   const replica = new Replica({ config, version: 'test', clock: systemClock, ids: systemIds, random: systemRandom, log });
-  const { grpcPort } = await replica.start(AbortSignal.timeout(10_000));
+  const { grpcPort, httpPort } = await replica.start(AbortSignal.timeout(10_000));
   let stopping: Promise<void> | undefined;
   const stop = () => {
     stopping ??= replica.stop();
     return stopping;
   };
-  const running = { id: replica.id, target: `127.0.0.1:${grpcPort}`, replica, errors, stop };
+  const running = { id: replica.id, target: `127.0.0.1:${grpcPort}`, httpPort, replica, errors, lines, stop };
   open.push(running);
   return running;
 }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { systemClock } from '../../src/domain/clock.js';
 import type { Assignment } from '../../src/domain/job.js';
 import type { Link } from '../../src/domain/link.js';
+import { UNOBSERVED } from '../../src/domain/observer.js';
 import { Dispatcher } from '../../src/jobs/dispatcher.js';
 import type { Finisher } from '../../src/jobs/finisher.js';
 import { Matching } from '../../src/jobs/matching.js';
@@ -57,7 +58,7 @@ function sender(p: TestPool, jobs: JobScripts, acceptAgeMs = ACCEPT_AGE_MS): Sen
   });
   const dispatcher = new Dispatcher({
     ...{ jobs: Object.assign(Object.create(jobs), { accept }), matching, running: new Running(), clock: systemClock },
-    ...{ acceptAgeMs, batchMax: 10, maxQueue: 10, onDoubtful: never, onAborted: never, onError: never, openLink: never },
+    ...{ acceptAgeMs, batchMax: 10, maxQueue: 10, observer: UNOBSERVED, onDoubtful: never, onAborted: never, onError: never, openLink: never },
     finisher: { release: never, settle: never } as unknown as Finisher,
     links: { get: (_, id) => (id === 'w1' ? link : undefined), carrying: () => undefined },
   });

@@ -6,7 +6,7 @@
 --   outcome: 'ok' | 'failed' | 'refused'; refused is a result that must not be accepted whatever it was, with its failure (too large)
 --   blob: the output's bytes, or the failure's JSON; code, retryable ('1'|'0'), reason: of the failure
 --   delay: ms that the worker asked for before the next attempt, '' for none
--- @returns for each {verdict, state, attempt, started, finished}: accepted | duplicate | stale | gone | cancelled; state of the job after
+-- @returns for each {verdict, state, attempt, started, finished, created}: accepted | duplicate | stale | gone | cancelled; state of the job after
 -- @use workers jobs bury match
 -- Idempotent by (job, fence): accepted once; again, and the verdict is duplicate, nothing is claimed anew, and the worker's undelivered
 -- leases are answered once more, in case that the first reply was lost.
@@ -59,7 +59,7 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
   elseif j.state == 'cancelled' and j.fence == fence_ then
     verdict = 'cancelled'
   end
-  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), NOW_TEXT }
+  reply[#reply + 1] = { verdict, j.state or '', int(j.attempt), int(j.started), NOW_TEXT, int(j.created) }
 end
 
 local waits, left = #order > 0 and anything_waits(), false

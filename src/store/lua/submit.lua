@@ -113,7 +113,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       score(LEASES, id, NOW + math.min(DELIVERY_MS, j.run))
       put_back(w, room - 1)
       if w.home == HOME then
-        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '' }
+        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '', '0' }
       else
         tell(w.home, 'assign ' .. id .. ' ' .. j.fence .. ' ' .. w.id)
       end

@@ -26,6 +26,7 @@ export interface Finished {
   startedAt: number;
   /** Redis' time when it was finished. */
   at: number;
+  createdAt: number;
 }
 
 export interface TickLimits {
@@ -184,7 +185,7 @@ export class JobScripts {
   }
 
   #matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T): Matched<T> {
-    const result = matched(pool, reply, own);
+    const result = matched(pool, reply, own, this.#run.observer);
     for (const { fence } of result.assignments) this.#run.saw(pool, Number(fence));
     return result;
   }
@@ -203,12 +204,13 @@ function toSubmitted(status: string): Submitted {
 }
 
 function toFinished(reply: Reply): Finished {
-  const [verdict, state, attempt, started, at] = items(reply);
+  const [verdict, state, attempt, started, at, created] = items(reply);
   return {
     verdict: text(verdict) as Verdict,
     state: text(state) as JobState | '',
     attempt: number(attempt),
     startedAt: number(started),
     at: number(at),
+    createdAt: number(created),
   };
 }

@@ -125,7 +125,7 @@ export class WorkerScripts {
     by = ANYBODY,
   ): Promise<{ known: BeatKnown; revoked: boolean[] }> {
     const each = held.map(({ jobId, fence, done, progress }) => ({ job: jobId, fence, finished: done ? 1 : 0, progress }));
-    const { reply } = matched(pool, await this.#run.run('worker_beat', pool, { worker, boot, by }, each), (own) => {
+    const { reply } = this.#matched(pool, await this.#run.run('worker_beat', pool, { worker, boot, by }, each), (own) => {
       const [known, revoked] = items(own);
       return { known: text(known) as BeatKnown, revoked: items(revoked).map((gone) => number(gone) === 1) };
     });
@@ -220,7 +220,7 @@ export class WorkerScripts {
 
   /** One page of the roll; cursor '0' again when all of it was seen. */
   async orphans(pool: string, cursor: string, page: number): Promise<{ cursor: string; orphans: Orphan[] }> {
-    const { reply } = matched(pool, await this.#run.run('orphans', pool, { cursor, page }), (own) => {
+    const { reply } = this.#matched(pool, await this.#run.run('orphans', pool, { cursor, page }), (own) => {
       const [next, found] = items(own);
       const orphans = items(found).map((item): Orphan => {
         const [id, boot, link, home, age] = items(item);
@@ -264,7 +264,7 @@ export class WorkerScripts {
   }
 
   #matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T): Matched<T> {
-    const result = matched(pool, reply, own);
+    const result = matched(pool, reply, own, this.#run.observer);
     for (const { fence } of result.assignments) this.#run.saw(pool, Number(fence));
     return result;
   }

@@ -134,6 +134,7 @@ export function assignmentOf(fields: Partial<Assignment> = {}): Assignment {
     payload: Buffer.from('hello'),
     metadata: {},
     progress: Buffer.alloc(0),
+    waitedMs: 0,
     ...fields,
   };
 }

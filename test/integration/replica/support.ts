@@ -60,7 +60,7 @@ export async function startWith(config: Config, options: ConnectOptions = {}): P
     clock: systemClock,
     ids: systemIds,
     random: systemRandom,
-    log: () => pino({ level: 'info' }, sink),
+    log: () => pino({ level: config.LOG_LEVEL }, sink),
   });
   const { grpcPort, httpPort } = await replica.start(AbortSignal.timeout(10_000));
   const target = `127.0.0.1:${grpcPort}`;

@@ -12,7 +12,7 @@ test('a result ends its job; the worker goes back on the list when nothing waits
   await p.at(1_000);
   const { value, diff } = await p.during(() => p.finish([p.result(lease, success('out'))]));
   expect(value).toEqual({
-    reply: [{ verdict: 'accepted', state: 'succeeded', attempt: 1, startedAt: T0, at: T0 + 1_000 }],
+    reply: [{ verdict: 'accepted', state: 'succeeded', attempt: 1, startedAt: T0, at: T0 + 1_000, createdAt: T0 }],
     assignments: [],
     more: false,
   });
@@ -139,7 +139,7 @@ test('a job that nobody knows is gone', async () => {
   const p = await fixture.pool();
   const lease = await p.leased();
   const { value, diff } = await p.during(() => p.finish([p.result({ ...lease, jobId: 'j9' })]));
-  expect(value.reply).toEqual([{ verdict: 'gone', state: '', attempt: 0, startedAt: 0, at: T0 }]);
+  expect(value.reply).toEqual([{ verdict: 'gone', state: '', attempt: 0, startedAt: 0, at: T0, createdAt: 0 }]);
   expect(diff).toEqual({});
 });
 

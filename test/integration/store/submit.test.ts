@@ -154,7 +154,7 @@ test('with a free worker there it is matched in the same call', async () => {
   expect(value.assignments).toEqual([
     {
       ...{ pool: p.name, jobId: 'j0', fence: String(T0 * 1_000), worker: 'w1', link: '1', kind: 'k', method: '', attempt: 1, runTimeoutMs: 300_000 },
-      ...{ payload: Buffer.from('bytes'), metadata: { a: 'b' }, progress: Buffer.alloc(0) },
+      ...{ payload: Buffer.from('bytes'), metadata: { a: 'b' }, progress: Buffer.alloc(0), waitedMs: 0 },
     },
   ]);
   expect(diff).toEqual({

@@ -48,6 +48,12 @@ test('everything else does', () => {
   expect(new Set([contentDigest(SPEC), ...digests]).size).toBe(others.length + 1);
 });
 
+test('the trace that a job belongs to is not its content: submitted again in another it is the same job', () => {
+  const traced = (traceparent: string) => ({ ...SPEC, metadata: { ...SPEC.metadata, traceparent, tracestate: 'a=1' } });
+  expect(contentDigest(traced('one'))).toBe(contentDigest(SPEC));
+  expect(contentDigest(traced('two'))).toBe(contentDigest(SPEC));
+});
+
 test('the terminal states', () => {
   const states = ['scheduled', 'waiting', 'running', 'succeeded', 'failed', 'cancelled', 'expired'] as const;
   expect(states.filter(isTerminal)).toEqual(['succeeded', 'failed', 'cancelled', 'expired']);

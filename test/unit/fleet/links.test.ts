@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { Assignment } from '../../../src/domain/job.js';
 import type { Dialer, LinkEvents } from '../../../src/domain/link.js';
+import { UNOBSERVED } from '../../../src/domain/observer.js';
 import { FleetLinks } from '../../../src/fleet/links.js';
 import { Running } from '../../../src/jobs/running.js';
 import { AttachedLink, type AttachedStream } from '../../../src/links/attached.js';
@@ -24,8 +25,8 @@ function fleet() {
   const events: LinkEvents = { delivered: () => undefined, heard: () => undefined, closed: () => undefined };
   const options = { clock: new FakeClock(), maxUnsettled: 8, settleMs: 5 };
   const link = new AttachedLink(REF, stream, events, options);
-  const links = new FleetLinks({ table: new LinkTable(8), dialer: {} as Dialer, events, running: new Running() });
-  links.install(link);
+  const links = new FleetLinks({ table: new LinkTable(8), dialer: {} as Dialer, events, running: new Running(), observer: UNOBSERVED });
+  links.install(link, 4);
   return { links, link, told };
 }
 

@@ -38,6 +38,25 @@ function refusal(run: () => unknown): MusterError {
 }
 
 describe('toJobSpec', () => {
+  describe('the trace of a job', () => {
+    const parent = (digit: string) => `00-${digit.repeat(32)}-${digit.repeat(16)}-01`;
+    const caller = { traceId: '1'.repeat(32), spanId: '1'.repeat(16), flags: 1, state: 'c=1' };
+    const metadataOf = (metadata: Record<string, string>) => toJobSpec(sent({ metadata }), limits, ids, clock, 'spec', caller).metadata;
+
+    it('is its own, then that of the call; what is none is left out and refuses nothing', () => {
+      expect(metadataOf({ a: 'b', traceparent: parent('2') })).toEqual({ a: 'b', traceparent: parent('2') });
+      expect(metadataOf({ a: 'b' })).toEqual({ a: 'b', traceparent: parent('1'), tracestate: 'c=1' });
+      expect(metadataOf({ traceparent: 'nonsense', tracestate: 'x'.repeat(9_000) })).toEqual({ traceparent: parent('1'), tracestate: 'c=1' });
+      expect(convert({ metadata: { traceparent: 'nonsense', tracestate: 'a=1' } }).metadata).toEqual({});
+    });
+
+    it('takes nothing of the room for metadata', () => {
+      const entries = Object.fromEntries(Array.from({ length: 32 }, (_, i) => [`k${i}`, 'v']));
+      expect(Object.keys(metadataOf({ ...entries, traceparent: parent('2'), tracestate: 'a=1' }))).toHaveLength(34);
+      expect(refusal(() => metadataOf({ ...entries, k32: 'v' })).field).toBe('spec.metadata');
+    });
+  });
+
   it('fills in the defaults', () => {
     expect(convert({})).toEqual({
       pool: 'default',

@@ -8,8 +8,8 @@ const replica = (id: string, fields: Partial<Survey['replicas'][number]> = {}) =
   ...fields,
 });
 const pool = (name: string, fields: Partial<Survey['pools'][number]> = {}) => ({
-  ...{ name, family: undefined, paused: false, workers: 1, free: 0, waiting: 0, scheduled: 0, running: 0, buried: 0 },
-  ...{ succeededTotal: 0, failedTotal: 0, retriedTotal: 0 },
+  ...{ name, family: undefined, paused: false, workers: 1, dead: 0, free: 0, waiting: 0, scheduled: 0, running: 0, buried: 0 },
+  ...{ submittedTotal: 0, succeededTotal: 0, failedTotal: 0, cancelledTotal: 0, expiredTotal: 0, retriedTotal: 0 },
   ...fields,
 });
 const MIB = 2 ** 20;

@@ -64,8 +64,11 @@ local function flush()
 end
 
 -- The events stream: transitions of workers, dead letters, operators' acts. Jobs' ordinary ways are not events: too many.
+-- Each is told to the caller too, at the end of `done`'s reply: whoever ran the script logs and counts it.
+local news = {}
 local function event(kind, subject, ...)
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'kind', kind, 'subject', subject, 'at', NOW, 'by', HOME, ...)
+  news[#news + 1] = { kind, subject, ... }
 end
 
 local function tell(home, message)

@@ -2,9 +2,9 @@
 -- What every job's way needs is read at once; the rest when it is asked for.
 local rest = { __index = function(j, name)
   if rawget(j, 'whole') then return nil end
-  local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'created', 'priority', 'worker', 'delivered', 'from')
-  local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], created = tonumber(v[4] or 0),
-    priority = v[5] or '0', worker = v[6], delivered = v[7] == '1', from = tonumber(v[8] or v[4] or 0) }
+  local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'priority', 'worker', 'delivered')
+  local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], priority = v[4] or '0', worker = v[5],
+    delivered = v[6] == '1' }
   for field, value in pairs(there) do
     if rawget(j, field) == nil then rawset(j, field, value) end
   end
@@ -12,10 +12,10 @@ local rest = { __index = function(j, name)
 end }
 local function job_get(id)
   local v = call('HMGET', job_key(id), 'state', 'fence', 'attempt', 'keep', 'waiter', 'queue', 'total', 'run', 'started', 'done', 'metadata',
-    'progress', 'kind', 'method')
+    'progress', 'kind', 'method', 'created', 'from')
   return setmetatable({ id = id, state = v[1], fence = v[2], attempt = tonumber(v[3] or 0), keep = v[4], waiter = v[5], queue = v[6], total = v[7],
     run = tonumber(v[8] or 0), started = tonumber(v[9] or 0), done = v[10], metadata = v[11], progress = v[12], kind = v[13] or '',
-    method = v[14] or '' }, rest)
+    method = v[14] or '', created = tonumber(v[15] or 0), from = tonumber(v[16] or v[15] or 0) }, rest)
 end
 
 local function is_terminal(state)

@@ -12,11 +12,13 @@ local function pool_state()
 end
 
 local assigned = {}
--- What the home sends to the worker: job, fence, worker, link, kind, method, attempt, run ms, payload, metadata JSON, progress.
+-- What the home sends to the worker: job, fence, worker, link, kind, method, attempt, run ms, payload, metadata JSON, progress; and how long
+-- the job had waited when it was leased, in ms.
 local function assignment(j, w)
   local key = job_key(j.id)
+  local waited = int(math.max(0, j.started - math.max(j.created, j.from)))
   assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
-    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '' }
+    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '', waited }
 end
 
 local function next_fence()
@@ -29,6 +31,7 @@ local function lease(j, w)
   j.fence = next_fence()
   j.attempt = j.attempt + 1
   j.state = 'running'
+  j.started = NOW
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
   call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0')
   score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
@@ -134,9 +137,10 @@ local function claim(w, link)
   return true
 end
 
--- Every script that matched ends with this: its own reply, the caller's assignments, `more`.
+-- Every script that matched ends with this: its own reply, the caller's assignments, `more`, and what it wrote into the events stream,
+-- {kind, subject, field, value …} each, if anything.
 local function done(reply, more)
   if fence then call('HSET', META, 'fence', int(fence)) end
   flush()
-  return { reply, assigned, more }
+  return { reply, assigned, more, news[1] and news or nil }
 end
