@@ -70,7 +70,7 @@ export class Attachment {
   ) {
     const { clock, random, access, ids } = settings;
     this.boot = ids.jobId();
-    this.attempts = new Attempts(HELD_MAX, handlers, clock);
+    this.attempts = new Attempts(HELD_MAX, handlers, clock, settings.pool);
     this.holding = new Holding(this.attempts);
     this.refusals = new Refusals(settings.slowRetryMs);
     this.line = new Lifeline<AttachRequest, AttachResponse>({

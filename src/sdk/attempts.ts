@@ -6,6 +6,7 @@ import { fromDuration } from './duration.js';
 import { type AbortWhy, JobAborted, PermanentError } from './errors.js';
 import { Newest, Remembered } from './memory.js';
 import { failureOf, failureResult } from './results.js';
+import { consuming } from './tracing.js';
 
 export { PermanentError } from './errors.js';
 
@@ -94,6 +95,8 @@ export class Attempts {
     private readonly slots: number,
     private readonly handlers: HandlerTable,
     private readonly clock: Clock = sdkClock,
+    /** For traces. */
+    private readonly pool = '',
   ) {
     this.remembered = new Remembered(clock);
   }
@@ -224,7 +227,7 @@ export class Attempts {
     await undefined;
     try {
       if (attempt.why !== undefined) throw new JobAborted(attempt.why);
-      const output = await handler(contextOf(assignment, attempt));
+      const output = await consuming(this.pool, assignment, () => handler(contextOf(assignment, attempt)));
       if (!(output instanceof Uint8Array)) throw new PermanentError('the handler answered no bytes');
       return { jobId, fence, outcome: { $case: 'output', value: output } };
     } catch (thrown) {

@@ -13,6 +13,7 @@ import { retrying } from './retrying.js';
 import { Session } from './session.js';
 import { type Submission, type SubmitOptions, toSubmission } from './submission.js';
 import { type Ended, type ManyOptions, many, whileFull } from './submit-many.js';
+import { producing } from './tracing.js';
 
 export interface ClientOptions extends Where {
   /** Calls and waits are given up, with ApiError UNAVAILABLE, when no replica answered for so long, in ms. Default 60 s. */
@@ -175,7 +176,15 @@ export class Client implements AsyncDisposable {
 
   private begin({ spec, bytes }: Submission): Pending {
     if (this.closed) throw new ApiError(status.FAILED_PRECONDITION, 'CLOSED', 'the client was closed by its own side');
-    return this.session.submit(spec, bytes);
+    const span = producing(spec);
+    try {
+      const pending = this.session.submit(spec, bytes);
+      pending.accepted.then(() => span.over(), span.over);
+      return pending;
+    } catch (error) {
+      span.over(error);
+      throw error;
+    }
   }
 
   private async send(submission: Submission): Promise<JobHandle<unknown>> {

@@ -6,6 +6,7 @@ import { WorkerServiceService } from '../grpc/generated/muster/v1/worker.js';
 import { Access, type Where } from './access.js';
 import { ApiError, toApiError } from './api-error.js';
 import { sdkClock } from './clock.js';
+import { traceEntries } from './tracing.js';
 
 /** For one call. */
 export interface CallOptions {
@@ -122,11 +123,20 @@ interface Bounded {
 
 type Bounds = (options: CallOptions) => Bounded;
 
+/** A job that is submitted by a call belongs to the trace of that call, unless it says otherwise. */
+function traced(headers: Metadata, entries: Record<string, string>): Metadata {
+  const metadata = headers.clone();
+  for (const [name, value] of Object.entries(entries)) metadata.set(name, value);
+  return metadata;
+}
+
 function unary(connection: Connection, method: AnyMethod, bounds: Bounds) {
   return (request: never, options: CallOptions = {}): Promise<unknown> =>
     new Promise((resolve, reject) => {
       const { signal } = options;
       const { ms, grpc } = bounds(options);
+      // Of the caller's turn: what it is asked for may come in another.
+      const trace = traceEntries();
       const begin = (headers: Metadata) => {
         if (connection.closed) return reject(closed());
         if (signal?.aborted) return reject(aborted());
@@ -138,7 +148,7 @@ function unary(connection: Connection, method: AnyMethod, bounds: Bounds) {
           else reject(toApiError(error));
         };
         const { path, requestSerialize, responseDeserialize } = method;
-        const call = connection.client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, headers, grpc, settle);
+        const call = connection.client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, traced(headers, trace), grpc, settle);
         connection.open.add(call);
         signal?.addEventListener('abort', abort, { once: true });
       };

@@ -6,6 +6,7 @@ import { sdkClock } from './clock.js';
 import type { Api } from './connect.js';
 import { toDuration } from './duration.js';
 import { jittered, retrying } from './retrying.js';
+import { producing } from './tracing.js';
 
 export interface RunOptions {
   /** Breaks off the waiting, not the job. */
@@ -59,9 +60,19 @@ export async function runToEnd(api: Api, spec: DeepPartial<JobSpec>, options: Ru
   const whole = jobSpec(spec);
   if (whole.id === '') whole.id = (options.ids ?? systemIds).jobId();
   const waits = new Waits(options);
-  const first = await waits.call(
-    async ({ waitMs, ...call }) => (await api.runJob({ spec: whole, wait: toDuration(waitMs), cancelOnDisconnect: false }, call)).job,
-  );
+  const span = producing(whole);
+  const first = await waits
+    .call(async ({ waitMs, ...call }) => (await api.runJob({ spec: whole, wait: toDuration(waitMs), cancelOnDisconnect: false }, call)).job)
+    .then(
+      (job) => {
+        span.over();
+        return job;
+      },
+      (error: unknown) => {
+        span.over(error);
+        throw error;
+      },
+    );
   return goOn(api, whole.pool, whole.id, first, waits);
 }
 

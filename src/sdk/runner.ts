@@ -87,7 +87,7 @@ const MESSAGE_BYTES = 32 * 1024 * 1024;
 export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { clock = sdkClock, random = systemRandom, ids = systemIds, id, pool, ip, slots = 1, handlers } = options;
   const { boot = ids.jobId() } = options;
-  const attempts = new Attempts(slots, handlers, clock);
+  const attempts = new Attempts(slots, handlers, clock, pool);
   const server = new Server({
     'grpc.max_receive_message_length': options.maxReceiveBytes ?? MESSAGE_BYTES,
     'grpc.max_send_message_length': MESSAGE_BYTES,

@@ -8,6 +8,7 @@ import { type Api, connect } from '../connect.js';
 import { AttemptError } from '../errors.js';
 import type { JobContext } from '../handlers.js';
 import { retrying } from '../retrying.js';
+import { traceEntries } from '../tracing.js';
 import { Worker, type WorkerOptions } from '../worker.js';
 import { type Serving, UpstreamHealth } from './health.js';
 import { readUpstream } from './outcome.js';
@@ -127,7 +128,8 @@ export class Sidecar {
     if (method === '') {
       throw new AttemptError(`a sidecar runs methods, and the job names the kind ${kind}`, { code: Code.UNIMPLEMENTED, reason: 'unknown_kind' });
     }
-    const headers = attemptHeaders({ metadata, jobId: id, fence, attempt });
+    // To the server beside it this attempt is the caller, not whoever submitted the job.
+    const headers = attemptHeaders({ metadata: { ...metadata, ...traceEntries() }, jobId: id, fence, attempt });
     // The worker keeps the attempt's time, and says by the signal that it is over.
     const answer = await this.#upstream.call({ path: method, bytes: payload, headers, signal });
     // Who lost the connection asks for health first: with the result the slot would be given out again.
