@@ -101,7 +101,7 @@ function aptInstall(...packages) {
 
 function ensureRedis() {
   const servers = ['redis-server', 'valkey-server'];
-  if (onPath(...servers)) return;
+  if (process.env.REDIS_SERVER || onPath(...servers)) return;
   const managers = [
     ['apt-get', 'sudo apt-get install -y redis-server', () => aptInstall('redis-server')],
     ['brew', 'brew install redis', () => run('brew', ['install', '--quiet', 'redis'])],

@@ -8,7 +8,7 @@ const EXPIRED = /CERT_HAS_EXPIRED|certificate has expired/;
 const OURS_REFUSED = /ERR_SSL_\w*ALERT\w*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)|alert (bad certificate|certificate required|unknown ca)/i;
 const NO_TLS = /ERR_SSL_WRONG_VERSION_NUMBER|wrong version number/i;
 const CREDENTIALS = /^(WRONGPASS|NOAUTH)|invalid (username-password pair|password)/;
-const PERMISSION = /^NOPERM|The user executing the script can't|^ACL failure in script/i;
+const PERMISSION = /^NOPERM|The user executing the script can't|^ERR ACL failure in script/;
 
 /**
  * What no waiting mends: a permission that our user lacks, a password or a certificate that is not taken. undefined: it is something else.

@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../domain/clock.js';
 import { freePort } from './free-port.js';
 
 /**
- * A real Redis as a child process, for the demo and the tests: `redis-server` or `valkey-server` from PATH, on the loopback.
+ * A real Redis as a child process, for the demo and the tests: `redis-server` or `valkey-server` from PATH, or what REDIS_SERVER names, on the loopback.
  *
  * It must not outlive its parent, not even one killed with SIGKILL. So it runs under a small `sh` whose stdin is a pipe from the
  * parent: when the parent is gone the kernel closes the pipe, `read` returns, and the shell kills the server. Both are a session of
@@ -68,8 +68,12 @@ kill "$watcher" 2>/dev/null
 exit "$code"
 `;
 
-/** The path of a server binary on PATH. Throws with the one command that installs it. */
-export function findRedisBinary(path: string = process.env.PATH ?? ''): string {
+/** The server binary that is named by its path, or one on PATH. Throws with the one command that installs it. */
+export function findRedisBinary(path: string = process.env.PATH ?? '', named: string = process.env['REDIS_SERVER'] ?? ''): string {
+  if (named !== '') {
+    if (!isExecutable(named)) throw new Error(`REDIS_SERVER: ${named} is no program that may be run`);
+    return named;
+  }
   for (const name of ['redis-server', 'valkey-server']) {
     for (const folder of path.split(delimiter)) {
       if (folder !== '' && isExecutable(join(folder, name))) return join(folder, name);

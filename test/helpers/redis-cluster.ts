@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import { type EmbeddedRedis, findRedisBinary, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
@@ -39,7 +39,8 @@ export class RedisCluster {
         });
       }),
     );
-    const cli = join(dirname(findRedisBinary()), findRedisBinary().endsWith('valkey-server') ? 'valkey-cli' : 'redis-cli');
+    const beside = findRedisBinary().replace(/server$/, 'cli');
+    const cli = existsSync(beside) ? beside : 'redis-cli';
     const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
     await promisify(execFile)(cli, ['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes']);
     const nodes = await Promise.all(servers.map(async (server) => ({ server, id: (await ask(server, (redis) => redis.cluster('MYID'))) as string })));

@@ -96,7 +96,9 @@ test('a port that is taken is refused with what the server said', async () => {
 });
 
 test('without a server on PATH the message names the command that installs one', () => {
-  expect(() => findRedisBinary(folder)).toThrow(/install one: (sudo apt-get install -y redis-server|brew install redis)$/);
+  expect(() => findRedisBinary(folder, join(folder, 'none'))).toThrow(/^REDIS_SERVER: .*none is no program that may be run$/);
+  expect(findRedisBinary('', process.execPath)).toBe(process.execPath);
+  expect(() => findRedisBinary(folder, '')).toThrow(/install one: (sudo apt-get install -y redis-server|brew install redis)$/);
 });
 
 test('a server does not outlive a parent that was killed with SIGKILL', async () => {

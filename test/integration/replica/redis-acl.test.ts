@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { findEntry, readSchema } from '../../../scripts/redis-schema.js';
 import { PurgeScope, WorkerState } from '../../../src/grpc/generated/muster/v1/admin.js';
 import { JobState } from '../../../src/grpc/generated/muster/v1/job.js';
@@ -29,6 +29,10 @@ beforeAll(async () => {
   await raw.call('ACL', ...documentedAcl().single);
   url = redis.url.replace('redis://', `redis://${USER}:${SECRET}@`);
   [home, other] = await Promise.all([startReplica(url, { DURABILITY: 'durable' }), startReplica(url)]);
+});
+
+beforeEach(async () => {
+  await raw.call('ACL', ...documentedAcl().single);
 });
 
 afterAll(() => raw.disconnect());
@@ -158,7 +162,6 @@ test('it may do no more: no other key, no other channel, nothing that is the ser
   ];
   for (const [name, ...args] of others) await expect(user.call(name, ...args), name).rejects.toThrow(/^NOPERM/);
   user.disconnect();
-  await raw.call('ACL', 'LOG', 'RESET');
 });
 
 test('what it lacks is said, with the command and the user: where a call needs it, and at a start as its end', async () => {
@@ -175,7 +178,10 @@ test('what it lacks is said, with the command and the user: where a call needs i
     expect.stringMatching(/^Redis refuses XREVRANGE to user muster: NOPERM .*docs\/redis\.md/),
   ]);
   await raw.call('ACL', 'SETUSER', USER, '-xadd');
-  expect((await refusal(other.api.pausePool({ pool }))).message).toMatch(/^Redis refuses a command within a script.* to user muster: /);
+  // Redis 7.0 does not say which one.
+  expect((await refusal(other.api.pausePool({ pool }))).message).toMatch(
+    /^Redis refuses (a command within a script of EVALSHA|XADD) to user muster: /,
+  );
   await raw.call('ACL', 'SETUSER', USER, '+xadd', '+xrange', '+xrevrange', '-evalsha');
   expect((await refusal(other.api.pausePool({ pool }))).message).toMatch(/^Redis refuses EVALSHA to user muster: /);
   await raw.call('ACL', 'SETUSER', USER, '+evalsha', '-script|load');
@@ -185,7 +191,6 @@ test('what it lacks is said, with the command and the user: where a call needs i
   });
   await raw.call('ACL', 'SETUSER', USER, '+script|load', 'resetchannels');
   await expect(startReplica(url)).rejects.toMatchObject({ message: expect.stringMatching(/^Redis refuses a channel of SUBSCRIBE to user muster: /) });
-  await raw.call('ACL', ...documentedAcl().single);
 });
 
 test('a password that is not taken ends a start at once, and doctor', async () => {
@@ -220,5 +225,4 @@ test('without CONFIG, and without INFO too, a replica starts and works; durabili
   const doctor = await muster(['doctor'], { env: { MUSTER_REDIS_URL: url } });
   expect([doctor.code, doctor.text]).toEqual([0, expect.stringMatching(/^warn +redis version +Redis does not tell its version/m)]);
   await replica.stop();
-  await raw.call('ACL', ...documentedAcl().single);
 });
