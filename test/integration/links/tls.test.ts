@@ -1,4 +1,5 @@
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ServerCredentials } from '@grpc/grpc-js';
@@ -129,6 +130,29 @@ describe('who cannot show that it is the worker', () => {
     link.assign(assignmentOf());
     expect(await events.delivery()).toMatchObject({ kind: 'released' });
     expect(calls).toBe(0);
+  });
+
+  test('only after it was met, in the place of one who could, hears of no job either: calls have the same check', async () => {
+    let calls = 0;
+    const handler: Handler = (_call, done) => {
+      calls++;
+      done(null, Buffer.alloc(0));
+    };
+    const good = await tlsWorker(pair);
+    const thief = await tlsWorker(await ca.issue(['muster:worker:thief']), { handler });
+    const relay = await listen((socket, nth) => {
+      const upstream = connect(nth === 1 ? good.port : thief.port, '127.0.0.1');
+      upstream.on('error', () => undefined);
+      socket.pipe(upstream).pipe(socket);
+      socket.on('close', () => upstream.destroy());
+    });
+    atEnd(() => relay.stop());
+    const { link, events } = dial(relay.port);
+    const { kind, message } = await trouble(link);
+    expect([kind, message]).toEqual(['untrusted', expect.stringContaining('SANs URI:muster:worker:thief')]);
+    link.assign(assignmentOf());
+    expect(await events.delivery()).toMatchObject({ kind: 'released' });
+    expect([calls, events.heardCount]).toEqual([0, 0]);
   });
 
   test('by saying nothing is silent, and by not being there refused, as without TLS', async () => {
