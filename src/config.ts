@@ -118,6 +118,8 @@ export const fields = {
   MAX_STREAMS: count(10_000, 'Concurrent calls a client connection', 1, 1_000_000),
   MAX_WAITERS: count(100_000, "Calls that wait for a job's end, a replica"),
   MAX_POOLS: count(1_000, 'Pools'),
+  SCALER_WATCHERS: count(100, 'Streams that tell an autoscaler whether a pool has work, a replica', 1, 10_000),
+  SCALER_POLL_MS: ms(1_000, 'How often the pools that an autoscaler watches are looked at'),
   PROBE_CONCURRENCY: count(64, 'Probes under way at once, a replica', 1, 10_000),
   DIAL_ALLOW: list('CIDRs (with :port or :from-to if wanted) that workers may be dialed at; empty: only the address that they registered from'),
   DIAL_PLAINTEXT: list('CIDRs (with ports as in DIAL_ALLOW) that are dialed without TLS; all others by TLS, but with INSECURE and no DIAL_CA'),

@@ -46,6 +46,11 @@ export class FleetQueries {
     return this.#store.readPools((await this.#store.pools()).sort());
   }
 
+  /** These pools, in this order; one that nobody has used yet is an empty one. O(1) a pool. */
+  readPools(names: readonly string[]): Promise<PoolRecord[]> {
+    return this.#store.readPools(names);
+  }
+
   listReplicas(): Promise<ReplicaRecord[]> {
     return this.#store.readReplicas();
   }

@@ -24,6 +24,8 @@ export const ACCESS: ReadonlyMap<string, Access> = new Map([
     ...['ListWorkers', 'GetWorker', 'ListPools', 'ListReplicas', 'DrainWorker', 'UndrainWorker', 'EvictWorker', 'PausePool', 'ResumePool'],
     ...['PurgePool', 'RetryBuried', 'PutPoolDescriptors', 'GetPoolDescriptors', 'WatchEvents'],
   ]),
+  // Numbers of a pool, and nothing of its jobs: what scales workers needs no power over them.
+  ...methods('externalscaler.ExternalScaler', CLIENTS, ['IsActive', 'StreamIsActive', 'GetMetricSpec', 'GetMetrics']),
   ...methods('grpc.reflection.v1.ServerReflection', EVERY_ROLE, ['ServerReflectionInfo']),
   ...methods('grpc.reflection.v1alpha.ServerReflection', EVERY_ROLE, ['ServerReflectionInfo']),
   ...methods('grpc.health.v1.Health', 'everybody', ['Check', 'Watch']),

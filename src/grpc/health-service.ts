@@ -6,10 +6,12 @@ import {
   type HealthServer,
   HealthCheckResponse_ServingStatus as Serving,
 } from './generated/grpc/health/v1/health.js';
+import { LatestWriter } from './latest.js';
 import { toStatus } from './status.js';
 
 type Listener = (service: string, serving: boolean) => void;
 type WatchCall = ServerWritableStream<HealthCheckRequest, HealthCheckResponse>;
+type Watcher = LatestWriter<HealthCheckRequest, HealthCheckResponse>;
 
 /** Which services serve. The empty name is the server as a whole; a name that was never set is unknown. */
 export class HealthState {
@@ -30,7 +32,7 @@ export class HealthState {
   /** Told of changes only. Returns what ends it. */
   onChange(listener: Listener): () => void {
     this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return () => void this.#listeners.delete(listener);
   }
 }
 
@@ -38,7 +40,7 @@ export class HealthState {
 export class HealthService {
   readonly #state: HealthState;
   readonly #maxWatchers: number;
-  readonly #watches = new Set<Watch>();
+  readonly #watches = new Set<Watcher>();
   #closed = false;
 
   constructor(state: HealthState, options: { maxWatchers: number }) {
@@ -71,63 +73,19 @@ export class HealthService {
   }
 
   #watch(call: WatchCall): void {
-    const watch = new Watch(call, this.#state, () => this.#watches.delete(watch));
-    if (this.#closed) watch.fail(stopping());
-    else if (this.#watches.size >= this.#maxWatchers) watch.fail(tooMany(this.#maxWatchers));
-    else {
-      this.#watches.add(watch);
-      watch.start();
-    }
-  }
-}
-
-/** One Watch call. A slow reader is owed the last state only, so nothing queues up for it. */
-class Watch {
-  #writable = true;
-  #owed: Serving | undefined;
-  #stop: () => void = () => undefined;
-  #ended = false;
-
-  constructor(
-    private readonly call: WatchCall,
-    private readonly state: HealthState,
-    private readonly onEnd: () => void,
-  ) {}
-
-  start(): void {
-    const { service } = this.call.request;
-    this.call.on('drain', () => this.#drained());
-    for (const event of ['cancelled', 'close', 'error']) this.call.once(event, () => this.#end());
-    this.#stop = this.state.onChange((changed, serving) => {
-      if (changed === service) this.#send(statusOf(serving));
+    const { service } = call.request;
+    const watch: Watcher = new LatestWriter<HealthCheckRequest, HealthCheckResponse>(call, () => {
+      leave();
+      this.#watches.delete(watch);
     });
-    this.#send(statusOf(this.state.get(service)));
-    if (this.call.cancelled) this.#end();
-  }
-
-  fail(error: MusterError): void {
-    this.#end();
-    this.call.emit('error', toStatus(error));
-  }
-
-  #send(status: Serving): void {
-    if (this.#ended) return;
-    if (this.#writable) this.#writable = this.call.write({ status });
-    else this.#owed = status;
-  }
-
-  #drained(): void {
-    this.#writable = true;
-    const owed = this.#owed;
-    this.#owed = undefined;
-    if (owed !== undefined) this.#send(owed);
-  }
-
-  #end(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#stop();
-    this.onEnd();
+    const leave = this.#state.onChange((changed, serving) => {
+      if (changed === service) watch.send({ status: statusOf(serving) });
+    });
+    if (watch.ended) return leave();
+    if (this.#closed) return watch.fail(stopping());
+    if (this.#watches.size >= this.#maxWatchers) return watch.fail(tooMany(this.#maxWatchers));
+    this.#watches.add(watch);
+    watch.send({ status: statusOf(this.#state.get(service)) });
   }
 }
 

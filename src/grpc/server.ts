@@ -6,6 +6,7 @@ import type { WorkerManager } from '../fleet/worker-manager.js';
 import type { AdminService } from './admin-service.js';
 import type { AttachCall } from './attach-stream.js';
 import type { Guard } from './auth.js';
+import { ExternalScalerService } from './generated/externalscaler/externalscaler.js';
 import { HealthService as HealthDefinition } from './generated/grpc/health/v1/health.js';
 import { AdminServiceService } from './generated/muster/v1/admin.js';
 import { JobServiceService } from './generated/muster/v1/job.js';
@@ -15,6 +16,7 @@ import type { HealthService } from './health-service.js';
 import type { JobService } from './job-service.js';
 import { observed } from './observed.js';
 import { addReflection } from './reflection.js';
+import type { ScalerService } from './scaler-service.js';
 import { TcpServer } from './tcp-server.js';
 import { createUnary } from './unary.js';
 import { OrchestratorGrpcServer, type WorkerServiceOptions } from './worker-service.js';
@@ -36,6 +38,7 @@ export interface Services {
   jobs?: JobService;
   admin?: AdminService;
   health?: HealthService;
+  scaler?: ScalerService;
   workers?: Omit<WorkerServiceOptions, 'manager'>;
   limits?: Partial<ServerLimits>;
   /** Who is let in; undefined: everybody, to everything. */
@@ -86,6 +89,10 @@ export function newServer(manager: WorkerManager, services: Services = {}): TcpS
   if (services.health) {
     add(HealthDefinition, services.health.handlers);
     names.push('grpc.health.v1.Health');
+  }
+  if (services.scaler) {
+    add(ExternalScalerService, services.scaler.handlers());
+    names.push('externalscaler.ExternalScaler');
   }
   addReflection(server, names);
   return server;

@@ -20,7 +20,7 @@ import { errorLog, type Logger } from './log.js';
 import { observation } from './observation.js';
 import { redisAccess } from './redis-access.js';
 import { openSecurity, type Security } from './security.js';
-import { createServices } from './services.js';
+import { createServices, SERVED } from './services.js';
 
 export interface ReplicaOptions {
   config: Config;
@@ -39,7 +39,6 @@ const HEALTH_CONCURRENCY = 4;
 const END_MS = 2_000;
 /** Waits are answered so long before the grace ends, so that nobody is cut off. */
 const WAITS_END_MS = 500;
-const SERVED = ['', 'muster.v1.WorkerService', 'muster.v1.JobService', 'muster.v1.AdminService', 'worker.WorkerService'];
 
 /** One orchestrator process: its parts, the order in which they start, and the order in which they stop. */
 export class Replica {

@@ -6,6 +6,7 @@ import { AdminService } from '../grpc/admin-service.js';
 import { createAttach } from '../grpc/attach-service.js';
 import type { HealthService } from '../grpc/health-service.js';
 import { JobService } from '../grpc/job-service.js';
+import { ScalerService } from '../grpc/scaler-service.js';
 import type { Services } from '../grpc/server.js';
 import { createSession } from '../grpc/session-service.js';
 import { createUnary } from '../grpc/unary.js';
@@ -31,6 +32,16 @@ export interface ServicesOptions {
   stopping: AbortSignal;
   onError: (error: unknown) => void;
 }
+
+/** What grpc.health.v1 is asked about: the server, and each of its services. */
+export const SERVED: readonly string[] = [
+  '',
+  'muster.v1.WorkerService',
+  'muster.v1.JobService',
+  'muster.v1.AdminService',
+  'worker.WorkerService',
+  'externalscaler.ExternalScaler',
+];
 
 /** What a message holds beside its payloads. */
 const ENVELOPE_BYTES = 64 * 1024;
@@ -85,6 +96,15 @@ export function createServices(options: ServicesOptions): Services {
     admin: new AdminService({ manager, queries, jobs, unary, clock, stopping, maxWatchers: 100 }),
     health,
     observer,
+    scaler: new ScalerService({
+      queries,
+      unary,
+      clock,
+      stopping,
+      maxWatchers: config.SCALER_WATCHERS,
+      pollMs: config.SCALER_POLL_MS,
+      onError,
+    }),
     workers: {
       unary,
       attach: createAttach({
