@@ -3,7 +3,9 @@ import { VERSION } from '../lifecycle/version.js';
 import { addConfig } from './commands/config.js';
 import { addConform } from './commands/conform.js';
 import { addDemo } from './commands/demo.js';
+import { addDemoWorker } from './commands/demo-worker.js';
 import { addGet } from './commands/get.js';
+import { addHealthcheck } from './commands/healthcheck.js';
 import { addInspect } from './commands/inspect.js';
 import { addJobs } from './commands/jobs.js';
 import { addPools } from './commands/pools.js';
@@ -21,6 +23,23 @@ Exit codes:
   0 done, 1 the job failed or something was refused, 2 usage, 3 unreachable,
   4 not found, 124 waited out. Results are on stdout, the story on stderr.`;
 
+const COMMANDS = [
+  addServe,
+  addHealthcheck,
+  addDemo,
+  addDemoWorker,
+  addSidecar,
+  addConform,
+  addRun,
+  addGet,
+  addWorkers,
+  addJobs,
+  addPools,
+  addInspect,
+  addToken,
+  addConfig,
+];
+
 /** The whole command line. Parsing it throws CommanderError for what commander itself refuses, Ended for the rest. */
 export function buildProgram(io: Io): Command {
   const program = new Command('muster')
@@ -34,8 +53,7 @@ export function buildProgram(io: Io): Command {
       getOutHasColors: () => io.colours,
       getErrHasColors: () => io.colours,
     });
-  for (const add of [addServe, addDemo, addSidecar, addConform, addRun, addGet, addWorkers, addJobs, addPools, addInspect, addToken, addConfig])
-    add(program, io);
+  for (const add of COMMANDS) add(program, io);
   example(program, 'muster demo', 'muster serve --insecure', 'muster run --kind echo --data hello').addHelpText('after', CODES);
   return program;
 }

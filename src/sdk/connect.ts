@@ -1,5 +1,6 @@
 import { type Client, type ClientOptions, type CallOptions as GrpcCallOptions, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
+import { HealthService } from '../grpc/generated/grpc/health/v1/health.js';
 import { AdminServiceService, type WatchEventsRequest, type WatchEventsResponse } from '../grpc/generated/muster/v1/admin.js';
 import { JobServiceService } from '../grpc/generated/muster/v1/job.js';
 import { WorkerServiceService } from '../grpc/generated/muster/v1/worker.js';
@@ -35,8 +36,12 @@ type UnaryOf<Method> = Method extends {
 /** One promise-returning method for each unary RPC of a generated service definition. */
 export type Unary<Service> = { [Name in keyof Service as Service[Name] extends { responseStream: false } ? Name : never]: UnaryOf<Service[Name]> };
 
-/** Every unary RPC of the three services that replicas serve; all reject with ApiError. */
-export interface Api extends Unary<typeof JobServiceService>, Unary<typeof WorkerServiceService>, Unary<typeof AdminServiceService> {
+/** Every unary RPC of the three services that replicas serve, and `check` of grpc.health.v1; all reject with ApiError. */
+export interface Api
+  extends Unary<typeof JobServiceService>,
+    Unary<typeof WorkerServiceService>,
+    Unary<typeof AdminServiceService>,
+    Unary<typeof HealthService> {
   readonly target: string;
   /** Ends when the server ends it, the signal is aborted, or the loop is left; throws ApiError. No deadline unless given. */
   watchEvents(request: WatchEventsRequest, options?: CallOptions): AsyncIterable<WatchEventsResponse>;
@@ -66,13 +71,13 @@ export function connectBy(access: Access, { deadlineMs = DEADLINE_MS, clock = sd
     return { ms, grpc: Number.isFinite(ms) ? { deadline: clock.now() + ms } : {} };
   };
   const methods: Record<string, unknown> = {};
-  for (const service of [JobServiceService, WorkerServiceService, AdminServiceService]) {
+  for (const service of [JobServiceService, WorkerServiceService, AdminServiceService, HealthService]) {
     for (const [name, method] of Object.entries<AnyMethod>(service))
       if (!method.responseStream) methods[name] = unary(connection, method, (call) => bounds(call, deadlineMs));
   }
   return {
     // The keys and types of the definitions just walked, which Object.entries forgets.
-    ...(methods as Unary<typeof JobServiceService> & Unary<typeof WorkerServiceService> & Unary<typeof AdminServiceService>),
+    ...(methods as unknown as Omit<Api, 'target' | 'watchEvents' | 'close'>),
     target,
     watchEvents: (request, callOptions) => watchEvents(connection, request, callOptions, (call) => bounds(call, Number.POSITIVE_INFINITY)),
     close: () => {

@@ -1,5 +1,6 @@
 /** The words of the contracts, for what stands on the SDK and may not see generated code itself. */
 export { Duration } from '../grpc/generated/google/protobuf/duration.js';
+export { HealthCheckResponse_ServingStatus as ServingStatus } from '../grpc/generated/grpc/health/v1/health.js';
 export type { Pool, Replica, Worker } from '../grpc/generated/muster/v1/admin.js';
 export { PurgeScope, WorkerState } from '../grpc/generated/muster/v1/admin.js';
 export type { Failure } from '../grpc/generated/muster/v1/common.js';

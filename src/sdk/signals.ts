@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { toError } from '../domain/errors.js';
 
 /** What ends with the process. */
@@ -39,7 +40,10 @@ function onSignal(signal: NodeJS.Signals): void {
     forget();
     watched.clear();
     // Whoever else listens decides for itself when the process ends.
-    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+    if (process.listenerCount(signal) > 0) return;
+    process.kill(process.pid, signal);
+    // The first process of a container is deaf to a signal that it has no handler for: it would go on until it is killed.
+    process.exit(128 + constants.signals[signal]);
   });
 }
 

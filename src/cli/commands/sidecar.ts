@@ -6,7 +6,8 @@ import { Sidecar } from '../../sdk/sidecar/sidecar.js';
 import { isTarget } from '../../sdk/target.js';
 import { type AccessOptions, accessOptions, asTyped, readAccess } from '../access.js';
 import { example } from '../common.js';
-import { Ended, Exit, usage } from '../exit.js';
+import { drainWhenTold } from '../draining.js';
+import { usage } from '../exit.js';
 import type { Io } from '../io.js';
 import { asUsage, DESCRIPTORS, readDescriptorFile } from '../method.js';
 import { parseCount, parseDuration, parsePair } from '../parse.js';
@@ -75,21 +76,9 @@ async function run(options: SidecarCommand, io: Io): Promise<void> {
     );
   const sidecar = asUsage(made);
   sidecar.start();
-  await interrupted(io);
-  io.tell('told to stop: finishing what runs; again to stop at once');
-  const drained = options.drainTimeout === undefined ? sidecar.drain() : sidecar.stop(options.drainTimeout);
-  const atOnce = await Promise.race([drained, interrupted(io).then(() => true)]);
-  if (!atOnce) return io.tell('drained');
-  await sidecar.stop();
-  throw new Ended(Exit.INTERRUPTED, 'stopped; what ran is given to others');
-}
-
-function interrupted(io: Io): Promise<void> {
-  return new Promise((resolve) => {
-    const release = io.onInterrupt(() => {
-      release();
-      resolve();
-    });
+  await drainWhenTold(io, {
+    drain: () => (options.drainTimeout === undefined ? sidecar.drain() : sidecar.stop(options.drainTimeout)),
+    stop: () => sidecar.stop(),
   });
 }
 

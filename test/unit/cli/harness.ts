@@ -22,11 +22,9 @@ export interface Typed {
 /** Wall time in these tests. */
 export const NOW = Date.UTC(2026, 10, 5, 12, 0, 0);
 
-/** Runs the program within this process, with its own stdin, stdout, stderr and environment. */
-export async function muster(argv: string[], typed: Typed = {}): Promise<Ran> {
-  const out: Buffer[] = [];
-  const lines: string[] = [];
-  const io: Io = {
+/** What the program touches of its process, kept in these lists. */
+export function ioOf(typed: Typed = {}, out: Buffer[] = [], lines: string[] = []): Io {
+  return {
     out: async (chunk) => void out.push(Buffer.from(chunk)),
     tell: (line) => lines.push(line),
     stdin: (async function* () {
@@ -40,6 +38,13 @@ export async function muster(argv: string[], typed: Typed = {}): Promise<Ran> {
       return () => {};
     },
   };
+}
+
+/** Runs the program within this process, with its own stdin, stdout, stderr and environment. */
+export async function muster(argv: string[], typed: Typed = {}): Promise<Ran> {
+  const out: Buffer[] = [];
+  const lines: string[] = [];
+  const io = ioOf(typed, out, lines);
   const code = await runProgram(io, argv);
   const all = Buffer.concat(out);
   return { code, out: all, text: all.toString(), story: lines.join('\n'), json: () => JSON.parse(all.toString()) };

@@ -29,9 +29,10 @@ const io = {
 const all = commands(buildProgram(io));
 
 test('every command of the design is there', () => {
-  const names = 'serve demo sidecar conform run submit wait get drain undrain evict cancel retry purge pause resume audit doctor config'
-    .split(' ')
-    .map((name) => [name]);
+  const names =
+    'serve healthcheck demo demo-worker sidecar conform run submit wait get drain undrain evict cancel retry purge pause resume audit doctor config'
+      .split(' ')
+      .map((name) => [name]);
   expect(all.toSorted()).toEqual([...names, ['worker', 'register'], ['token', 'create']].toSorted());
 });
 

@@ -1,0 +1,29 @@
+import { Ended, Exit } from './exit.js';
+import type { Io } from './io.js';
+
+/** A worker, of whatever sort, that a command runs until it is told to stop. */
+export interface Drainable {
+  /** No more jobs; resolves when nothing is held. */
+  drain(): Promise<unknown>;
+  /** Ends now; what runs is given to others. */
+  stop(): Promise<unknown>;
+}
+
+/** Resolves when the person, or a supervisor, has told it to stop and nothing is held any more. Told again, it stops at once: throws Ended. */
+export async function drainWhenTold(io: Io, { drain, stop }: Drainable): Promise<void> {
+  await interrupted(io);
+  io.tell('told to stop: finishing what runs; again to stop at once');
+  const atOnce = await Promise.race([drain().then(() => false), interrupted(io).then(() => true)]);
+  if (!atOnce) return io.tell('drained');
+  await stop();
+  throw new Ended(Exit.INTERRUPTED, 'stopped; what ran is given to others');
+}
+
+function interrupted(io: Io): Promise<void> {
+  return new Promise((resolve) => {
+    const release = io.onInterrupt(() => {
+      release();
+      resolve();
+    });
+  });
+}
