@@ -3,25 +3,36 @@ import { describe, expect, test } from 'vitest';
 import { ROOT } from '../helpers/source.js';
 import { BALANCERS, binaryOf } from '../rolling/balancers.js';
 import { type Drilled, drill } from '../rolling/drill.js';
+import { newcomer } from '../rolling/newcomer.js';
 
-/** One roll of what `npm run rolling` does ten times. All balancers at once: most of a roll is waiting. */
+/** One roll of what `npm run rolling` does ten times, and a replica that is new. All at once: most of it is waiting. */
 const main = fileURLToPath(new URL('dist/main.js', ROOT));
+
+/** Attached ones, of which a newcomer among three replicas is to get a third. */
+const WORKERS = 30;
 
 const absent = BALANCERS.filter((name) => binaryOf(name) === undefined);
 const without = absent.length === 0 ? '' : ` (not on PATH, so not tried: ${absent.join(', ')})`;
 
-describe.concurrent(`a rolling restart of all replicas${without}`, () => {
-  test.each(BALANCERS.filter((name) => !absent.includes(name)))(
-    'behind %s: nothing is lost, run twice or failed, and no attempt is spent',
-    async (balancer) => {
-      const story: string[] = [];
-      const drilled = await drill({ balancer, rolls: 1, main, tell: (line) => void story.push(line) });
-      const { lost, twice, failed, spent, complaints } = drilled;
-      expect({ lost, twice, failed, spent }, [...story, ...complaints].join('\n')).toEqual({ lost: 0, twice: 0, failed: 0, spent: 0 });
-      expect(drilled.jobs).toBeGreaterThan(400);
-      expect(everyWorkerMoved(drilled)).toBe(true);
-    },
-  );
+const there = BALANCERS.filter((name) => !absent.includes(name));
+
+describe.concurrent(`replicas behind a real balancer${without}`, () => {
+  test.each(there)('%s, a rolling restart of all: nothing is lost, run twice or failed, and no attempt is spent', async (balancer) => {
+    const story: string[] = [];
+    const drilled = await drill({ balancer, rolls: 1, main, tell: (line) => void story.push(line) });
+    const { lost, twice, failed, spent, complaints } = drilled;
+    expect({ lost, twice, failed, spent }, [...story, ...complaints].join('\n')).toEqual({ lost: 0, twice: 0, failed: 0, spent: 0 });
+    expect(drilled.jobs).toBeGreaterThan(400);
+    expect(everyWorkerMoved(drilled)).toBe(true);
+  });
+
+  test.each(there)('%s: a new replica gets its share of the links within 60 s', async (balancer) => {
+    const { before, after, ms } = await newcomer({ balancer, workers: WORKERS, main, withinMs: 60_000 });
+    console.info(`FIGURE newcomer=${balancer} before=${before} after=${after} ms=${ms}`);
+    expect(before.at(-1)).toBeLessThan(WORKERS / 6);
+    // What the others may keep is 1.2 times the mean each.
+    expect(after.at(-1)).toBeGreaterThanOrEqual(0.6 * (WORKERS / 3));
+  });
 
   test('is told of each balancer by name, be it there or not', () => {
     expect(absent.every((name) => without.includes(name))).toBe(true);

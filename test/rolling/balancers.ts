@@ -39,7 +39,10 @@ export function binaryOf(name: BalancerName): string | undefined {
     });
 }
 
-/** deploy/'s own configuration with addresses of the loopback in it. Throws when it does not say what is to be replaced. */
+/**
+ * deploy/'s own configuration with addresses of the loopback in it. HAProxy's other form, by one name for all, asks the first one's port for
+ * readiness. Throws when the file does not say what is to be replaced.
+ */
 export function configured(name: BalancerName, port: number, endpoints: readonly Endpoint[]): string {
   let text = readFileSync(new URL(`../../deploy/${FILES[name]}`, import.meta.url), 'utf8');
   const replace = (from: string, to: string) => {
@@ -48,6 +51,8 @@ export function configured(name: BalancerName, port: number, endpoints: readonly
   };
   const mine = name === 'nginx' ? ['listen 50050 http2;', `listen 127.0.0.1:${port} http2;`] : ['bind :50050 proto', `bind 127.0.0.1:${port} proto`];
   replace(mine[0] ?? '', mine[1] ?? '');
+  const [first] = endpoints;
+  if (name === 'haproxy' && first !== undefined) replace('"$REPLICAS" check port 8080', `"$REPLICAS" check port ${first.httpPort}`);
   endpoints.forEach(({ grpcPort, httpPort }, i) => {
     const server = `server ${name === 'haproxy' ? `muster-${i + 1} ` : ''}`;
     const health = name === 'haproxy' ? ' check port ' : '';
@@ -56,8 +61,14 @@ export function configured(name: BalancerName, port: number, endpoints: readonly
   return text;
 }
 
-/** Starts it before those replicas. Resolves when it takes connections. */
-export async function startBalancer(name: BalancerName, processes: Processes, endpoints: readonly Endpoint[], folder: string): Promise<Balancer> {
+/** Starts it before those replicas, with that environment. Resolves when it takes connections. */
+export async function startBalancer(
+  name: BalancerName,
+  processes: Processes,
+  endpoints: readonly Endpoint[],
+  folder: string,
+  env: Record<string, string> = {},
+): Promise<Balancer> {
   const binary = binaryOf(name);
   if (binary === undefined) throw new Error(`${name} is not on PATH`);
   const [port = 0] = await freePorts(1);
@@ -66,7 +77,7 @@ export async function startBalancer(name: BalancerName, processes: Processes, en
   const file = join(own, FILES[name]);
   writeFileSync(file, configured(name, port, endpoints));
   const args = name === 'nginx' ? ['-p', own, '-e', 'stderr', '-c', file] : ['-db', '-f', file];
-  const started = processes.program(name, binary, args);
+  const started = processes.program(name, binary, args, env);
   const answers = () => {
     if (!started.running()) throw new Error(`${name} ended:\n${started.output()}`);
     return takesConnections(port);

@@ -43,11 +43,16 @@ const READY_MS = 30_000;
 const STOP_MS = 35_000;
 /** A job that has not ended so long after the last restart is lost: no lease lasts longer. */
 const LOST_MS = 60_000;
-const WORKER = fileURLToPath(new URL('./worker.ts', import.meta.url));
+/** The workers' program: see there. */
+export const WORKER: string = fileURLToPath(new URL('./worker.ts', import.meta.url));
 
-interface Replica {
+/** Where a replica runs, in each of its lives. */
+interface Place {
   name: string;
   endpoint: Endpoint;
+}
+
+interface Replica extends Place {
   started: Started;
 }
 
@@ -78,17 +83,13 @@ async function roll(
   redisUrl: string,
   running: Set<Started>,
 ): Promise<Drilled> {
-  const serve = async (replica: Omit<Replica, 'started'>): Promise<Replica> => {
+  const serve = async (replica: Place): Promise<Replica> => {
     const started = serveAt(replica, main, processes, redisUrl);
     running.add(started);
     await until(() => ready(replica.endpoint.httpPort, started), { timeoutMs: READY_MS, what: `${replica.name} to be ready` });
     return { ...replica, started };
   };
-  const ports = await freePorts(2 * REPLICAS);
-  const places = Array.from({ length: REPLICAS }, (_, i) => ({
-    name: `replica-${i + 1}`,
-    endpoint: { grpcPort: ports[2 * i] ?? 0, httpPort: ports[2 * i + 1] ?? 0 },
-  }));
+  const places = await placesOf(REPLICAS);
   const replicas = await Promise.all(places.map(serve));
   const balancer = await startBalancer(
     name,
@@ -130,7 +131,16 @@ async function roll(
   return { balancer: name, rolls, seconds, ...judge(load.calls, readFileSync(log, 'utf8')) };
 }
 
-function serveAt({ name, endpoint }: Omit<Replica, 'started'>, main: string, processes: Processes, redisUrl: string): Started {
+/** Places for so many, on ports that are free. */
+export async function placesOf(count: number): Promise<Place[]> {
+  const ports = await freePorts(2 * count);
+  return Array.from({ length: count }, (_, i) => ({
+    name: `replica-${i + 1}`,
+    endpoint: { grpcPort: ports[2 * i] ?? 0, httpPort: ports[2 * i + 1] ?? 0 },
+  }));
+}
+
+export function serveAt({ name, endpoint }: Place, main: string, processes: Processes, redisUrl: string): Started {
   return processes.node(name, [main, 'serve'], {
     MUSTER_INSECURE: 'true',
     MUSTER_REDIS_URL: redisUrl,
@@ -139,7 +149,8 @@ function serveAt({ name, endpoint }: Omit<Replica, 'started'>, main: string, pro
   });
 }
 
-async function ready(httpPort: number, started: Started): Promise<boolean> {
+/** Throws when it has ended. */
+export async function ready(httpPort: number, started: Started): Promise<boolean> {
   if (!started.running()) throw new Error(`it ended:\n${started.output()}`);
   return (await fetch(`http://127.0.0.1:${httpPort}/readyz`)).ok;
 }

@@ -48,8 +48,8 @@ export class Processes {
   }
 
   /** Any program that ends in order by SIGTERM; no other signal reaches it. */
-  program(name: string, command: string, args: string[]): Started {
-    const child = this.#spawn(name, '/bin/sh', ['-c', WATCHED, name, command, ...args], {}, ['pipe', 'pipe', 'pipe']);
+  program(name: string, command: string, args: string[], env: Record<string, string> = {}): Started {
+    const child = this.#spawn(name, '/bin/sh', ['-c', WATCHED, name, command, ...args], env, ['pipe', 'pipe', 'pipe']);
     child.stdin?.on('error', () => {});
     return this.#started(child, () => child.stdin?.end());
   }
