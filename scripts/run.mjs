@@ -1,5 +1,5 @@
 /**
- * `node scripts/run.mjs setup|build|test|demo|bench|rolling|chaos [arguments]`: does all set-up that the command needs, then runs it.
+ * `node scripts/run.mjs setup|build|test|demo|bench|rolling|chaos|k8s [arguments]`: does all set-up that the command needs, then runs it.
  *
  * Plain Node and nothing else, because it runs before anything is installed: checks Node, runs `npm ci --ignore-scripts` when
  * node_modules is not what the lockfile says, finds or installs a Redis server, builds when the sources changed.
@@ -130,6 +130,16 @@ function ensureBalancers(args) {
   if (missing().length > 0) fail(`${missing().join(' and ')} must be on PATH: install what is missing, or name the other with --balancer`);
 }
 
+/** What renders the manifests; where it is missing and Go is there it is built, which takes a minute or two, once. */
+function ensureKustomize() {
+  const folder = join(process.env.TEST_CACHE ?? join(MODULES, '.cache'), 'muster-tests', 'kustomize');
+  if (onPath('kustomize', 'kubectl') || existsSync(join(folder, 'kustomize'))) return;
+  if (!onPath('go')) return say('neither kustomize nor kubectl nor Go is on PATH: the manifests are looked at, and not rendered');
+  say('building kustomize (go build)');
+  const args = ['-C', join(ROOT, 'scripts/kustomize'), 'build', '-o', `${folder}/`, 'sigs.k8s.io/kustomize/kustomize/v5'];
+  if (!run('go', args)) say('kustomize could not be built: the manifests are looked at, and not rendered');
+}
+
 function* filesOf(folder) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
@@ -215,6 +225,11 @@ const COMMANDS = {
     ensureBalancers(args);
     build();
     become(['--import', 'tsx', join(ROOT, 'test/rolling/main.ts'), ...args]);
+  },
+  k8s: () => {
+    ensureRedis();
+    ensureKustomize();
+    become([join(MODULES, 'vitest/vitest.mjs'), 'run', '--project', 'main', 'test/unit/deploy', ...args]);
   },
   chaos: () => {
     ensureRedis();
