@@ -1,4 +1,8 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig } from '../../../src/config.js';
@@ -17,7 +21,10 @@ const sockets = new Set<Socket>();
 let redis: EmbeddedRedis;
 let raw: Redis;
 
+const folder = mkdtempSync(join(tmpdir(), 'zero-packets-'));
+
 beforeAll(async () => {
+  writeFileSync(join(folder, 'tokens'), `admin test sha256:${createHash('sha256').update(TOKEN).digest('hex')}\n`);
   redis = await ownRedis();
   raw = new Redis(redis.url);
   target = createServer((socket) => {
@@ -38,6 +45,7 @@ afterAll(() => {
   for (const socket of sockets) socket.destroy();
   target.close();
   raw.disconnect();
+  rmSync(folder, { recursive: true });
 });
 
 /** Connections are accepted in the order in which they came: once ours is counted, so is every one before it. */
@@ -49,9 +57,14 @@ async function connections(): Promise<number> {
   return accepted - 1;
 }
 
+const TOKEN = 'mst_zero-packets';
+
+/** Asks for credentials, and frees nothing because it is a test. */
 function secured(settings: Record<string, unknown>): Promise<Running> {
-  const times = { HEALTH_INTERVAL_MS: 1_000, PING_TIMEOUT_MS: 900, HOME_BEAT_MS: 200, HOME_TTL_MS: 600 };
-  return startWith(readConfig({}, { REDIS_URL: redis.url, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '', STOP_LEAD_MS: 0, ...times, ...settings }));
+  const times = { HEALTH_INTERVAL_MS: 1_000, PING_TIMEOUT_MS: 900, HOME_BEAT_MS: 200, HOME_TTL_MS: 600, STOP_LEAD_MS: 0 };
+  const security = { TOKENS_FILE: join(folder, 'tokens'), TLS_TERMINATED: true };
+  const config = readConfig({}, { REDIS_URL: redis.url, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '', ...times, ...security, ...settings });
+  return startWith(config, { token: TOKEN });
 }
 
 /** Ways to write this host, or what routers and resolvers make this host of. */

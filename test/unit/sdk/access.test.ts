@@ -1,13 +1,12 @@
 import { type Metadata, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { SessionRequest } from '../../../src/grpc/generated/muster/v1/job.js';
 import { type Api, type ConnectOptions, connect } from '../../../src/sdk/connect.js';
-import { ApiError, Client, PermissionDenied, startRunner, Unauthenticated, Worker } from '../../../src/sdk/index.js';
+import { ApiError, Client, startRunner, Unauthenticated, Worker } from '../../../src/sdk/index.js';
 import { startLegacyWorker } from '../../../src/sdk/legacy-worker.js';
 import { isLoopback } from '../../../src/sdk/target.js';
 import { type Ca, createCa, type Pair } from '../../helpers/certs.js';
 import { until } from '../../helpers/until.js';
-import { type Answers, answer, job, Refused, type Replica, startReplica } from './replica.js';
+import { type Answers, job, type Replica, startReplica } from './replica.js';
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
@@ -245,91 +244,6 @@ describe('options that cannot be used', () => {
       'serverTls.key: does not go with serverTls.cert',
     );
     await expect(startRunner({ ...options, serverTls: { ...server, clientCa: '' } })).rejects.toThrow('serverTls.clientCa: holds no whole');
-  });
-});
-
-/** As replicas refuse whom they do not know, and who may not. */
-const refusing = (code: number, reason = 'WHY') =>
-  answer((): never => {
-    throw new Refused(code, reason, 'not you');
-  });
-
-describe('whom the replicas refuse', () => {
-  test.each([
-    [status.UNAUTHENTICATED, Unauthenticated, 'not you; set `token`'],
-    [status.PERMISSION_DENIED, PermissionDenied, 'not you; use a `token`'],
-  ])('with %i gets an error of its own with the remedy, at once', async (code, kind, message) => {
-    let calls = 0;
-    const getJob = answer((): never => {
-      calls++;
-      throw new Refused(code, 'WHY', 'not you');
-    });
-    const { target } = await serve({ getJob, session: (call) => void call.emit('error', { code, details: 'not you' }) });
-    const client = new Client({ target });
-    ends.push(() => client.close());
-    for (const asked of [client.get('j'), client.submit('k', {}), client.run('k', {})]) {
-      const error = await refusal(asked);
-      expect(error).toBeInstanceOf(kind);
-      expect(error).toMatchObject({ said: 'not you', message: expect.stringContaining(message), broken: false });
-    }
-    expect(calls).toBe(1);
-  });
-
-  test('one job of a session, the others go on', async () => {
-    const session: Answers['session'] = (call) => {
-      call.on('data', ({ frame }: SessionRequest) => {
-        if (frame?.$case === 'open') call.write({ frame: { $case: 'opened', value: { replica: 'r', window: 8 } } });
-        if (frame?.$case !== 'submit') return;
-        const results = frame.value.specs.map(({ id }) => ({ id, created: true, code: id === 'no' ? 7 : 0, message: 'not you', reason: 'WHY' }));
-        call.write({ frame: { $case: 'accepted', value: { results } } });
-      });
-    };
-    const { target } = await serve({ session });
-    const client = new Client({ target });
-    ends.push(() => client.close());
-    const [no, yes] = await Promise.allSettled([client.submit('k', {}, { id: 'no' }), client.submit('k', {}, { id: 'yes' })]);
-    expect(no).toMatchObject({ status: 'rejected', reason: { name: 'PermissionDenied', reason: 'WHY' } });
-    expect(yes).toMatchObject({ status: 'fulfilled' });
-  });
-
-  test('an address that may not be dialed is no matter of tokens', async () => {
-    const { target } = await serve({ getJob: refusing(status.PERMISSION_DENIED, 'ADDRESS_REFUSED') });
-    const error = await refusal(api(target).getJob({ pool: 'p', id: 'j' }));
-    expect([error.name, error.message]).toEqual(['ApiError', 'not you']);
-  });
-
-  test('an attached worker says so once, and again when it is another reason; it goes on trying', async () => {
-    let tries = 0;
-    const codes = [status.UNAUTHENTICATED, status.UNAUTHENTICATED, status.UNAUTHENTICATED, status.PERMISSION_DENIED, status.PERMISSION_DENIED];
-    const { target } = await serve({
-      attach: (call) => {
-        const code = codes[tries++];
-        if (code !== undefined) call.emit('error', { code, details: 'not you' });
-      },
-    });
-    const errors: string[] = [];
-    const worker = new Worker({ target, pool: 'p', id: 'w', slowRetryMs: 5 }).handle('k', () => 1).on('error', ({ name }) => errors.push(name));
-    ends.push(() => worker.stop({ graceMs: 0 }));
-    void worker.start({ signals: false });
-    await until(() => tries === codes.length + 1);
-    expect(errors).toEqual(['Unauthenticated', 'PermissionDenied']);
-  });
-
-  test('a dialed worker says so once; a worker of the first contract once, and registers no more', async () => {
-    let tries = 0;
-    const register = answer((): never => {
-      tries++;
-      throw new Refused(status.UNAUTHENTICATED, 'WHY', 'not you');
-    });
-    const { target } = await serve({ register });
-    const errors: string[] = [];
-    const runner = await startRunner({
-      ...{ target, id: 'w', pool: 'p', ip: '127.0.0.1', handlers: {}, slowRetryMs: 5 },
-      onError: ({ name }) => errors.push(name),
-    });
-    ends.push(() => runner.close());
-    await until(() => tries >= 4);
-    expect(errors).toEqual(['Unauthenticated']);
   });
 });
 
