@@ -12,8 +12,10 @@ export interface Drainable {
 /** Resolves when the person, or a supervisor, has told it to stop and nothing is held any more. Told again, it stops at once: throws Ended. */
 export async function drainWhenTold(io: Io, { drain, stop }: Drainable): Promise<void> {
   await interrupted(io);
+  // Who reads that line may say it again at once: we listen before we speak.
+  const again = interrupted(io).then(() => true);
   io.tell('told to stop: finishing what runs; again to stop at once');
-  const atOnce = await Promise.race([drain().then(() => false), interrupted(io).then(() => true)]);
+  const atOnce = await Promise.race([drain().then(() => false), again]);
   if (!atOnce) return io.tell('drained');
   await stop();
   throw new Ended(Exit.INTERRUPTED, 'stopped; what ran is given to others');
