@@ -114,7 +114,7 @@ export class Replica {
   async start(signal: AbortSignal): Promise<{ grpcPort: number; httpPort: number; legacyPort: number }> {
     this.#turn('starting', 'created');
     const { config, clock } = this.#options;
-    this.#security = await openSecurity(config, clock, this.log);
+    this.#security = await openSecurity(config, clock, this.log, this.#observer);
     await this.#core.keys?.open();
     // Liveness answers from the beginning: waiting for Redis is not being dead.
     const httpPort = (await this.#probes?.start()) ?? 0;

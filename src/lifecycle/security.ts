@@ -2,6 +2,7 @@ import type { Config } from '../config.js';
 import { ConfigError } from '../config.js';
 import type { Clock } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
+import { type Observer, UNOBSERVED } from '../domain/observer.js';
 import { parseRolePattern } from '../domain/san.js';
 import { parseTokens, type Tokens } from '../domain/tokens.js';
 import { Guard, type Refusal } from '../grpc/auth.js';
@@ -54,7 +55,12 @@ export function checkSecurity(config: Config): void {
  * Reads certificates and tokens, and reads them again when they change, until `stop`. undefined: INSECURE. Rejects with ConfigError for settings
  * and files that cannot be used.
  */
-export async function openSecurity(config: Config, clock: Clock, log: Logger): Promise<Security | undefined> {
+export async function openSecurity(
+  config: Config,
+  clock: Clock,
+  log: Logger,
+  observer: Pick<Observer, 'refused'> = UNOBSERVED,
+): Promise<Security | undefined> {
   checkSecurity(config);
   if (config.INSECURE) return undefined;
   let tokens: Tokens = new Map();
@@ -64,11 +70,15 @@ export async function openSecurity(config: Config, clock: Clock, log: Logger): P
   const tls = tlsFiles
     ? await atStart('MUSTER_TLS_CERT, MUSTER_TLS_KEY', config.TLS_CERT, async () => newTls(await tlsFiles.read(), config))
     : undefined;
+  const told = refusalLog(log, clock);
   const guard = new Guard({
     tokens: () => tokens,
     roles: config.TLS_CLIENT_CA === '' ? [] : config.TLS_ROLES.map(parseRolePattern),
     maxStreams: config.QUOTA_STREAMS,
-    onRefused: refusalLog(log, clock),
+    onRefused: (refusal) => {
+      observer.refused(refusal.reason);
+      told(refusal);
+    },
   });
   const accept = (changed: Tokens) => {
     tokens = changed;

@@ -3,19 +3,16 @@ import { at, kindOf, listAt, type Manifest, nameOf, only, podOf, type Tree } fro
 
 /** What the command line's clients read, beside the settings of a replica. */
 const OF_CLIENTS = ['TARGET', 'WORKER', 'CLIENT_TLS_CA', 'CLIENT_TLS_CERT', 'CLIENT_TLS_KEY', 'CLIENT_TOKEN_FILE'];
-/** Settings of the security that is written beside the manifests: of no more use here once src/config.ts has them. */
-const OF_SECURITY = ['TLS_CERT', 'TLS_KEY', 'TLS_CLIENT_CA', 'TOKENS_FILE'];
 
 /** Names of settings that a text uses and nobody reads. */
 export function unknownSettings(text: string): string[] {
-  const known = [...Object.keys(fields), ...OF_CLIENTS, ...OF_SECURITY];
+  const known = [...Object.keys(fields), ...OF_CLIENTS];
   return [...text.matchAll(/\bMUSTER_([A-Z][A-Z0-9_]*)\b/g)].map((match) => match[1] ?? '').filter((name) => !known.includes(name));
 }
 
 /** What a replica reads out of such an environment. Throws ConfigError. */
 export function configOf(env: Record<string, string>): Config {
-  const kept = Object.entries(env).filter(([name]) => name.slice(7) in fields || !OF_SECURITY.includes(name.slice(7)));
-  return readConfig({ MUSTER_INSECURE: 'true', ...Object.fromEntries(kept) });
+  return readConfig(env);
 }
 
 /** Of the end of a stopping replica, after STOP_GRACE_MS: what hangs is left behind after so long. */

@@ -55,7 +55,9 @@ test('who has no token, a wrong one, or one of another role is told so by a type
     await expect(shop.get('j')).rejects.toBeInstanceOf(kind);
   }
   const errors: Error[] = [];
-  await using refused = new Worker({ ...way(client.secret), id: 'w3', slowRetryMs: 10 }).handle('k', () => 1).on('error', (error) => errors.push(error));
+  await using refused = new Worker({ ...way(client.secret), id: 'w3', slowRetryMs: 10 })
+    .handle('k', () => 1)
+    .on('error', (error) => errors.push(error));
   void refused.start({ signals: false });
   await until(() => replica.lines.filter((line) => line.includes('Attach')).length > 2);
   expect(errors).toMatchObject([{ name: 'PermissionDenied' }]);
