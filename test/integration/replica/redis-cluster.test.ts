@@ -76,6 +76,14 @@ test('jobs flow in pools on every master, hints go the short way, and doctor and
   await well();
 });
 
+test('a channel that is lost is found again', async () => {
+  const [pool = ''] = pools;
+  const killed = await cluster.at(keys.meta(pool), (redis) => redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub'));
+  expect(Number(killed)).toBeGreaterThanOrEqual(2);
+  await until(() => heard(pool), { what: 'the channels' });
+  await run(pool, 'heard');
+});
+
 test('a slot that is moved while jobs run: nothing is half done, and jobs and hints go on at its new node', { timeout: 40_000 }, async () => {
   const [pool = '', bystander = ''] = pools;
   const load = new Load({ api: other.api, pool, clients: 4, kind: 'echo', as: 'end', payload: () => 'x' });
