@@ -1,6 +1,7 @@
 import { Client, credentials, Metadata, type ServiceDefinition, type ServiceError, status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ACCESS } from '../../../src/grpc/auth.js';
+import { ExternalScalerService } from '../../../src/grpc/generated/externalscaler/externalscaler.js';
 import { HealthService } from '../../../src/grpc/generated/grpc/health/v1/health.js';
 import {
   ServerReflectionRequest,
@@ -22,6 +23,7 @@ const SERVICES: [name: string, definition: ServiceDefinition, roles: string[]][]
   ['worker.WorkerService', LegacyWorkerService, ['worker', 'admin']],
   ['muster.v1.JobService', JobServiceService, ['client', 'admin']],
   ['muster.v1.AdminService', AdminServiceService, ['admin']],
+  ['externalscaler.ExternalScaler', ExternalScalerService, ['client', 'admin']],
   ['grpc.reflection.v1.ServerReflection', ServerReflectionService, ['worker', 'client', 'admin']],
   ['grpc.reflection.v1alpha.ServerReflection', ReflectionAlpha, ['worker', 'client', 'admin']],
   ['grpc.health.v1.Health', HealthService, ['worker', 'client', 'admin', 'nobody', 'stranger']],
