@@ -32,7 +32,7 @@ function escaped(text: string): string {
 }
 
 /** `DNS:a`, `URI:"a, b"`; what holds a comma or a quote is quoted as JSON is. */
-const ENTRY = /([A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/y;
+const ENTRY = /([A-Za-z0-9 ]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/y;
 
 /** The names in a certificate, `TYPE:value` each, out of Node's `subjectaltname`. None, when it cannot be read to its end. */
 export function splitSans(text: string | undefined): string[] {

@@ -1,4 +1,5 @@
 import type { DialTarget } from '../domain/link.js';
+import { splitSans } from '../domain/san.js';
 import { formatAddress } from '../domain/worker.js';
 import { normaliseIp } from './ip.js';
 
@@ -8,28 +9,8 @@ export type Wanted = Pick<DialTarget, 'ref' | 'address'>;
 /** What a certificate says that it is that worker's by. */
 const uriOf = (id: string) => ['muster', 'worker', id].join(':');
 
-/** A subject alternative name, as node spells its kind: `DNS`, `URI`, `IP Address` … */
-export interface San {
-  kind: string;
-  value: string;
-}
-
-/** One name of node's list. A value in which commas, quotes or control characters could fake another name is quoted as JSON there. */
-const NAME = /([A-Za-z0-9 ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
 /** What is told of a certificate with hundreds of names. */
 const SHOWN_CHARS = 200;
-
-/** Reads `subjectaltname` of a certificate. Undefined: it is not of that form, and no name of it counts. */
-export function readSans(text: string): San[] | undefined {
-  const sans: San[] = [];
-  NAME.lastIndex = 0;
-  for (let at = 0; at < text.length; at = NAME.lastIndex) {
-    const [whole, kind = '', value = ''] = NAME.exec(text) ?? [];
-    if (whole === undefined) return undefined;
-    sans.push({ kind, value: value.startsWith('"') ? unquoted(value) : value });
-  }
-  return sans;
-}
 
 /**
  * Why a certificate with those names does not prove that its holder is that worker; undefined: it does. Its names must hold the IP that is
@@ -37,20 +18,12 @@ export function readSans(text: string): San[] | undefined {
  * workers by URI is good for those alone, whatever else it holds: so neighbours at one IP cannot pose as each other.
  */
 export function mismatch(subjectaltname: string | undefined, { ref, address }: Wanted): string | undefined {
-  const sans = readSans(subjectaltname ?? '') ?? [];
-  const names = (kind: string) => sans.filter((san) => san.kind === kind).map(({ value }) => value);
+  const sans = splitSans(subjectaltname);
+  const names = (kind: string) => sans.filter((san) => san.startsWith(`${kind}:`)).map((san) => san.slice(kind.length + 1));
   const workers = names('URI').filter((uri) => uri.startsWith(uriOf('')));
   if (workers.length > 0 ? workers.includes(uriOf(ref.id)) : names('DNS').includes(ref.id)) return undefined;
   const ip = normaliseIp(address.ip);
   if (workers.length === 0 && names('IP Address').some((known) => normaliseIp(known) === ip)) return undefined;
   const has = subjectaltname === undefined || subjectaltname === '' ? 'no SANs' : `SANs ${subjectaltname.slice(0, SHOWN_CHARS)}`;
   return `certificate of ${formatAddress(address)} has ${has}, wanted URI:${uriOf(ref.id)}, DNS:${ref.id} or IP Address:${ip}`;
-}
-
-function unquoted(text: string): string {
-  try {
-    return String(JSON.parse(text));
-  } catch {
-    return text;
-  }
 }
