@@ -8,11 +8,14 @@ const FOLDER = new URL('../processes/dask/', import.meta.url);
 /** No page to watch it on, and its HTTP server on any port. */
 const QUIET = ['--no-dashboard', '--dashboard-address', '127.0.0.1:0', '--host', '127.0.0.1'];
 
+const build = () => pythonWith(FOLDER, 'dask');
+
 export const dask: Peer = {
   name: 'dask',
   how: 'Python on uvloop, as its guide says is fastest; one worker with that many threads and no nanny; it keeps everything in memory alone',
+  build,
   async start({ children }, _redis, concurrency) {
-    const file = await pythonWith(FOLDER, 'dask');
+    const file = await build();
     const env = { DASK_DISTRIBUTED__ADMIN__EVENT_LOOP: 'uvloop', DASK_TEMPORARY_DIRECTORY: cacheFolder('dask'), PYTHONDONTWRITEBYTECODE: '1' };
     const common = { file, cwd: fileURLToPath(FOLDER), env };
     const scheduler = await children.run({

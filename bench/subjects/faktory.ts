@@ -23,12 +23,14 @@ function redisShim(folder: string): string {
   return bin;
 }
 
+const build = async () => ({ server: await goProgram(MODULE, 'faktory-server', SERVER), file: await goProgram(MODULE, 'faktory') });
+
 export const faktory: Peer = {
   name: 'faktory',
   how: 'Go; it keeps no results, so each comes back as a job of a second queue, which is two jobs for one; its own Redis over a Unix socket',
+  build,
   async start({ children }, _redis, concurrency) {
-    const server = await goProgram(MODULE, 'faktory-server', SERVER);
-    const file = await goProgram(MODULE, 'faktory');
+    const { server, file } = await build();
     // Not in the cache: the name of a socket has to be short.
     const folder = mkdtempSync(join(tmpdir(), 'muster-faktory-'));
     process.once('exit', () => rmSync(folder, { recursive: true, force: true }));

@@ -6,12 +6,15 @@ import type { Peer } from './peers.js';
 
 const INSTALL = 'apt-get install gearman-job-server libgearman-dev';
 
+const build = () => cProgram(new URL('../processes/gearman/gearman.c', import.meta.url), 'gearman', ['gearman'], INSTALL);
+
 export const gearmand: Peer = {
   name: 'gearmand',
   how: 'C on both sides, with its own library: a thread and a connection for each job outstanding; its queue is in memory alone, and nothing outlives it',
+  build,
   async start({ children }, _redis, concurrency) {
     const server = tool(['gearmand'], INSTALL);
-    const file = await cProgram(new URL('../processes/gearman/gearman.c', import.meta.url), 'gearman', ['gearman'], INSTALL);
+    const file = await build();
     const port = String(await freePort());
     // As it comes: four threads for connections, no queue on disk.
     const broker = await children.run({

@@ -16,6 +16,11 @@ export interface Peer {
   name: string;
   /** What its figures mean, where that is not what everybody's mean. */
   how: string;
+  /**
+   * Builds or installs what it runs, which may take minutes the first time. Asked for before anybody is started: who is started waits
+   * stopped for its turn, and its own server gives it up when that lasts. Rejects with Missing.
+   */
+  build?(): Promise<unknown>;
   /** Rejects with Missing when this machine can't have it. `concurrency`: jobs that its workers do at once. */
   start(bench: Bench, redis: EmbeddedRedis, concurrency: number): Promise<Subject>;
 }
@@ -27,8 +32,18 @@ export const PEERS: Peer[] = [bullmqBulk, beeQueue, asynq, celery, dask, gearman
 export async function startPeers(bench: Bench, redis: EmbeddedRedis, concurrency: number): Promise<Subject[]> {
   const { peers: chosen } = bench.options;
   const subjects: Subject[] = [];
-  for (const { name, how, start } of PEERS) {
-    if (chosen.length > 0 && !chosen.includes(name)) continue;
+  const built: Peer[] = [];
+  for (const peer of PEERS) {
+    if (chosen.length > 0 && !chosen.includes(peer.name)) continue;
+    try {
+      await peer.build?.();
+      built.push(peer);
+    } catch (error) {
+      if (!(error instanceof Missing)) throw error;
+      bench.skipped(peer.name, error.message);
+    }
+  }
+  for (const { name, how, start } of built) {
     const running = bench.children.foreign;
     try {
       bench.say(`starting ${name}`);

@@ -7,12 +7,14 @@ import type { Peer } from './peers.js';
 const MODULE = new URL('../processes/temporal/', import.meta.url);
 const SERVER = 'github.com/temporalio/cli/cmd/temporal';
 
+const build = async () => ({ server: await goProgram(MODULE, 'temporal-server', SERVER), file: await goProgram(MODULE, 'temporal') });
+
 export const temporal: Peer = {
   name: 'temporal',
   how: 'Go; its development server on SQLite in memory; a job is a workflow without an activity; it was made for durable steps, not for rates',
+  build,
   async start({ children }, _redis, concurrency) {
-    const server = await goProgram(MODULE, 'temporal-server', SERVER);
-    const file = await goProgram(MODULE, 'temporal');
+    const { server, file } = await build();
     const port = String(await freePort());
     const address = `127.0.0.1:${port}`;
     const broker = await children.run({
