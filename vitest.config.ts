@@ -1,7 +1,14 @@
 import { defineConfig } from 'vitest/config';
 
-/** Two groups: what shares a Redis and runs two files at a time, then whole processes, one file after another. */
+/**
+ * One group after the other. Two files at a time, but for what loads both cores by itself: of that, one file after another. Files have a process
+ * of their own but for those of unit tests, which would pay more for it than for all that they do.
+ */
 const shared = { pool: 'forks', hookTimeout: 30_000, teardownTimeout: 10_000 } as const;
+const processes = { testTimeout: 120_000, hookTimeout: 120_000 };
+
+/** They load the machine as far as it goes, or compare what they measure. */
+const BUSY = ['balancers', 'chaos', 'cost', 'demo', 'hostile'].map((name) => `test/e2e/${name}.test.ts`);
 
 export default defineConfig({
   test: {
@@ -10,23 +17,44 @@ export default defineConfig({
       {
         test: {
           ...shared,
-          name: 'main',
-          include: ['test/{unit,integration,property}/**/*.test.ts'],
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
           testTimeout: 20_000,
           maxWorkers: 2,
+          isolate: false,
           sequence: { groupOrder: 0 },
         },
       },
       {
         test: {
           ...shared,
+          name: 'main',
+          include: ['test/{integration,property}/**/*.test.ts'],
+          testTimeout: 20_000,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...shared,
+          ...processes,
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          exclude: BUSY,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          ...shared,
+          ...processes,
+          name: 'busy',
+          include: BUSY,
           maxWorkers: 1,
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

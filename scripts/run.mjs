@@ -229,7 +229,7 @@ const COMMANDS = {
   k8s: () => {
     ensureRedis();
     ensureKustomize();
-    become([join(MODULES, 'vitest/vitest.mjs'), 'run', '--project', 'main', 'test/unit/deploy', ...args]);
+    become([join(MODULES, 'vitest/vitest.mjs'), 'run', '--project', 'unit', 'test/unit/deploy', ...args]);
   },
   chaos: () => {
     ensureRedis();

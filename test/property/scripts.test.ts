@@ -11,7 +11,7 @@ const KINDS: readonly Call['do'][] = [
   ...(['forgetHomes', 'drain', 'deregister', 'pause', 'cancel', 'retry', 'purge', 'mine', 'accept', 'workerBeat', 'match'] as const),
 ];
 const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31));
-const numRuns = Number(process.env['RUNS'] ?? 1_000);
+const numRuns = Number(process.env['RUNS'] ?? 500);
 
 const redis = await ownRedis();
 const harness = await Harness.open(redis.url, ['plain', 'tombstones', 'bounded']);
