@@ -10,6 +10,9 @@ import type { Bench } from '../scenario.js';
 export const PAYLOAD = Buffer.alloc(100, 'x');
 const BUILT = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
+/** Longer than any run: a RawSession does not open itself again. */
+const AGE_MS = 4 * 3_600_000;
+
 /** Settings of a replica, as environment variables. */
 export type Settings = Record<`MUSTER_${string}`, string>;
 
@@ -25,7 +28,7 @@ export async function startReplica(
     name,
     module,
     args: ['serve', '--redis-url', redis.url, '--grpc-addr', '127.0.0.1:0', '--insecure'],
-    env: { MUSTER_HTTP_ADDR: '', ...settings },
+    env: { MUSTER_HTTP_ADDR: '', MUSTER_CONNECTION_AGE_MS: String(AGE_MS), ...settings },
     typescript: module.endsWith('.ts'),
     readyWord: /"grpcPort":(\d+)/,
   });

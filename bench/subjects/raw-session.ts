@@ -27,6 +27,7 @@ export class RawSession {
   #specs: JobSpec[] = [];
   #acks: { pool: string; id: string }[] = [];
   #scheduled = false;
+  #over: Error | undefined;
 
   private constructor(target: string, pool: string, payload: Buffer, priority: number) {
     this.#client = new JobServiceClient(target, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
@@ -42,16 +43,20 @@ export class RawSession {
         if (frame?.$case === 'opened') resolve(session);
         else session.#take(frame);
       });
-      session.#stream.on('error', (error: Error) => {
+      const over = (error: Error) => {
+        session.#over = error;
         reject(error);
         for (const waiting of session.#waiting.values()) waiting.reject(error);
-      });
+      };
+      session.#stream.on('error', over);
+      session.#stream.on('end', () => over(new Error('the replica has ended the session')));
       session.#stream.write({ frame: { $case: 'open', value: { awaiting: [] } } });
     });
   }
 
   /** One job to its result. */
   job(pool = this.#spec.pool): Promise<void> {
+    if (this.#over !== undefined) return Promise.reject(this.#over);
     const id = randomUUID();
     this.#specs.push({ ...this.#spec, id, pool });
     this.#flushSoon();
