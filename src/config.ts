@@ -92,6 +92,7 @@ export const fields = {
   QUARANTINE_MAX_MS: ms(60_000, 'The end of the quarantine of a METHOD worker, which cannot say that it is idle'),
   LOOP_LAG_MAX_MS: ms(500, 'A replica whose event loop lags more does not judge workers'),
   CONNECTION_AGE_MS: ms(300_000, 'A client connection is asked to renew itself after so long'),
+  PREFACE_MS: ms(10_000, 'A connection on which HTTP/2 has not begun by then, after TLS if there is any, is cut off'),
   STOP_GRACE_MS: ms(25_000, 'What is under way may take so long when a replica stops'),
   STOP_LEAD_MS: ms(2_000, 'Between "not ready" and refusing new calls: the time in which load balancers look away', 0),
   FORGET_MS: ms(3_600_000, 'A dead worker is forgotten after so long'),
@@ -115,6 +116,7 @@ export const fields = {
   MAX_SLOTS: count(256, 'Slots a worker', 1, 4096),
   MAX_LINKS: count(5_000, 'Workers a replica holds links to'),
   ATTACH_CONCURRENCY: count(8, 'Workers that attach at once, a replica; the others wait their turn', 1, 10_000),
+  MAX_CONNECTIONS: count(20_000, 'Connections open at GRPC_ADDR, and as many at LEGACY_ADDR; more are closed at once; not less than MAX_LINKS'),
   MAX_STREAMS: count(10_000, 'Concurrent calls a client connection', 1, 1_000_000),
   MAX_WAITERS: count(100_000, "Calls that wait for a job's end, a replica"),
   MAX_POOLS: count(1_000, 'Pools'),
@@ -176,6 +178,12 @@ export function readConfig(env: Record<string, string | undefined>, flags: Parti
       const times = factor === 1 ? '' : ` times ${factor}`;
       throw new ConfigError(`MUSTER_${small} (${config[small]})${times} must be less than MUSTER_${large} (${config[large]})`);
     }
+  }
+  if (config.MAX_CONNECTIONS < config.MAX_LINKS) {
+    const remedy = 'an attached worker has a connection of its own';
+    throw new ConfigError(
+      `MUSTER_MAX_CONNECTIONS (${config.MAX_CONNECTIONS}) must not be less than MUSTER_MAX_LINKS (${config.MAX_LINKS}): ${remedy}`,
+    );
   }
   if (config.TIME_SCALE !== 1 && !config.INSECURE) throw new ConfigError('MUSTER_TIME_SCALE is for tests: it needs MUSTER_INSECURE=true');
   if (config.FAILPOINT !== '') checkFailpoint(config);
@@ -242,5 +250,6 @@ const UNSCALED: ReadonlySet<string> = new Set([
   'FORGET_MS',
   'LOOP_LAG_MAX_MS',
   'CONNECTION_AGE_MS',
+  'PREFACE_MS',
   'DEFAULT_RUN_TIMEOUT_MS',
 ]);

@@ -34,6 +34,15 @@ export interface RpcObserver {
   handled(code: number, ms: number): void;
 }
 
+/** Where connections come in: GRPC_ADDR, or LEGACY_ADDR. */
+export type Listener = 'grpc' | 'legacy';
+
+/** Why a connection was ended before any call. `full`: beyond MAX_CONNECTIONS. `tls`: no TLS, or not in time. `silent`: no HTTP/2 in time. */
+export type TurnedAway = 'full' | 'tls' | 'silent';
+
+/** What a certificate of ours is shown to: those who connect, or the workers that are dialed. */
+export type CertificateUse = 'server' | 'dial';
+
 /**
  * What a replica lets be seen of itself: for its metrics, its log and its traces. Whoever implements it must not throw, wait or keep anything
  * that grows. Called for each job: it must cost next to nothing.
@@ -58,6 +67,12 @@ export interface Observer {
   lagged(ms: number): void;
   /** A call was refused for its credentials. `reason`: one of a few words. */
   refused(reason: string): void;
+  /** A connection came or went, and so many are open there now. */
+  connections(listener: Listener, open: number): void;
+  /** `peer`: its address without the port; '' when it is gone already. */
+  turnedAway(listener: Listener, why: TurnedAway, peer: string): void;
+  /** A certificate was read, at the start or again. `expiresAt`: ms since 1970, of the first in its file to expire. */
+  certificate(use: CertificateUse, expiresAt: number): void;
   /** For each method that is served, once. undefined: nobody counts. `service`: with its package. */
   rpc(service: string, method: string): RpcObserver | undefined;
 }
@@ -74,6 +89,9 @@ export const UNOBSERVED: Observer = {
   unlinked: () => {},
   lagged: () => {},
   refused: () => {},
+  connections: () => {},
+  turnedAway: () => {},
+  certificate: () => {},
   rpc: () => undefined,
 };
 
@@ -96,6 +114,9 @@ export function observers(all: readonly Observer[]): Observer {
     unlinked: (pool, worker, reason) => each((one) => one.unlinked(pool, worker, reason)),
     lagged: (ms) => each((one) => one.lagged(ms)),
     refused: (reason) => each((one) => one.refused(reason)),
+    connections: (listener, open) => each((one) => one.connections(listener, open)),
+    turnedAway: (listener, why, peer) => each((one) => one.turnedAway(listener, why, peer)),
+    certificate: (use, expiresAt) => each((one) => one.certificate(use, expiresAt)),
     rpc: (service, method) => allRpc(all.map((one) => one.rpc(service, method))),
   };
 }

@@ -18,3 +18,9 @@ export function checkCertificates(what: string, pem: string): void {
     }
   }
 }
+
+/** When the first of the certificates in a PEM text expires, in ms since 1970; undefined: there is none that can be read. */
+export function firstExpiry(pem: string): number | undefined {
+  const times = (pem.match(BLOCK) ?? []).map((block) => Date.parse(new X509Certificate(block).validTo));
+  return times.length === 0 ? undefined : Math.min(...times);
+}

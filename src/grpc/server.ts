@@ -1,11 +1,12 @@
-import { ServerCredentials, type ServerOptions, type ServiceDefinition, status as Status, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { type ServerOptions, type ServiceDefinition, status as Status, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { systemClock } from '../domain/clock.js';
 import { DEFAULT_POOL } from '../domain/names.js';
-import { type Observer, UNOBSERVED } from '../domain/observer.js';
+import { type Listener, type Observer, UNOBSERVED } from '../domain/observer.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
 import type { AdminService } from './admin-service.js';
 import type { AttachCall } from './attach-stream.js';
 import type { Guard } from './auth.js';
+import { DOOR_LIMITS } from './door.js';
 import { ExternalScalerService } from './generated/externalscaler/externalscaler.js';
 import { HealthService as HealthDefinition } from './generated/grpc/health/v1/health.js';
 import { AdminServiceService } from './generated/muster/v1/admin.js';
@@ -17,7 +18,7 @@ import type { JobService } from './job-service.js';
 import { observed } from './observed.js';
 import { addReflection } from './reflection.js';
 import type { ScalerService } from './scaler-service.js';
-import { TcpServer } from './tcp-server.js';
+import { type TcpOptions, TcpServer } from './tcp-server.js';
 import { createUnary } from './unary.js';
 import { OrchestratorGrpcServer, type WorkerServiceOptions } from './worker-service.js';
 
@@ -31,6 +32,10 @@ export interface ServerLimits {
   connectionAgeMs: number;
   /** What is under way on it may take so long after. */
   connectionGraceMs: number;
+  /** Connections open at once at one listener; more are closed unanswered. */
+  maxConnections: number;
+  /** A connection on which HTTP/2 has not begun by then is cut off. */
+  prefaceMs: number;
 }
 
 /** What a replica serves beside its workers. Without them a server keeps a roll and nothing more. */
@@ -44,10 +49,15 @@ export interface Services {
   /** Who is let in; undefined: everybody, to everything. */
   guard?: Guard;
   /** Default: nobody. */
-  observer?: Pick<Observer, 'rpc'>;
+  observer?: Pick<Observer, 'rpc' | 'connections' | 'turnedAway'>;
 }
 
 const MIB = 1024 * 1024;
+const AGE_MS = 300_000;
+/** The age at which a connection is asked to go is drawn from around CONNECTION_AGE_MS, up to a tenth away. */
+const AGE_JITTER = 0.1;
+/** What has had its grace is gone by then, unless its peer does not close its side. */
+const END_MS = 5_000;
 
 function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
   return {
@@ -55,9 +65,16 @@ function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
     'grpc.max_send_message_length': limits.maxSendBytes ?? MIB,
     'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': limits.maxStreams ?? 10_000,
-    'grpc.max_connection_age_ms': limits.connectionAgeMs ?? 300_000,
-    'grpc.max_connection_age_grace_ms': limits.connectionGraceMs ?? 300_000,
+    'grpc.max_connection_age_ms': limits.connectionAgeMs ?? AGE_MS,
+    'grpc.max_connection_age_grace_ms': limits.connectionGraceMs ?? AGE_MS,
   };
+}
+
+function doorOf(listener: Listener, { limits = {}, observer = UNOBSERVED }: Services): TcpOptions {
+  const { connectionAgeMs = AGE_MS, connectionGraceMs = AGE_MS } = limits;
+  const { maxConnections, prefaceMs } = { ...DOOR_LIMITS, ...limits };
+  const lifeMs = (1 + AGE_JITTER) * connectionAgeMs + connectionGraceMs + END_MS;
+  return { listener, limits: { maxConnections, prefaceMs, lifeMs }, clock: systemClock, observer };
 }
 
 function workersOf(manager: WorkerManager, { workers }: Services): OrchestratorGrpcServer {
@@ -72,7 +89,8 @@ export type GrpcServer = TcpServer;
 /** A gRPC server for that manager's workers, and the given services beside it; reflection is on. It listens nowhere yet. */
 export function newServer(manager: WorkerManager, services: Services = {}): TcpServer {
   const options = optionsOf(services.limits);
-  const server = new TcpServer(services.guard ? { ...options, interceptors: [services.guard.interceptor] } : options);
+  const guarded = services.guard ? { ...options, interceptors: [services.guard.interceptor] } : options;
+  const server = new TcpServer(guarded, doorOf('grpc', services));
   const names = ['muster.v1.WorkerService', 'worker.WorkerService'];
   const workers = workersOf(manager, services);
   const add = addTo(server, services);
@@ -100,7 +118,7 @@ export function newServer(manager: WorkerManager, services: Services = {}): TcpS
 
 /** A server for the first contract alone (LEGACY_ADDR): it knows two calls and nothing else, and asks nobody for credentials. */
 export function newLegacyServer(manager: WorkerManager, services: Services = {}): TcpServer {
-  const server = new TcpServer(optionsOf(services.limits));
+  const server = new TcpServer(optionsOf(services.limits), doorOf('legacy', services));
   addTo(server, services)(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
   return server;
 }
@@ -110,15 +128,10 @@ function addTo(server: TcpServer, { observer = UNOBSERVED }: Services) {
     server.addService(definition, observed(definition, handlers, observer, systemClock));
 }
 
-/** Listens, in plaintext without `credentials`. Answers with the port. Rejects when it cannot have it. */
-export function listen(server: TcpServer, address: string, credentials = ServerCredentials.createInsecure()): Promise<number> {
-  return server.listen(address, credentials);
-}
-
 /** `newServer`, listening on every address at that port (0: a free one). */
 export async function startGrpcServer(port: number, manager: WorkerManager, services: Services = {}): Promise<{ server: TcpServer; port: number }> {
   const server = newServer(manager, services);
-  return { server, port: await listen(server, `0.0.0.0:${port}`) };
+  return { server, port: await server.listen(`0.0.0.0:${port}`) };
 }
 
 /** Takes no new calls, lets those under way end, and cuts off what is left after `graceMs`. */

@@ -1,53 +1,55 @@
-import { createServer, type Server as NetServer } from 'node:net';
-import { Server, type ServerCredentials } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
+import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
+import { systemClock } from '../domain/clock.js';
+import { UNOBSERVED } from '../domain/observer.js';
+import { DOOR_LIMITS, Door, type DoorOptions } from './door.js';
+import type { ServerTls } from './tls.js';
 
-/** A connection of which nothing is heard for so long is asked by the kernel, ten times a second apart, and closed if nothing answers. */
-const TCP_KEEPALIVE_MS = 20_000;
+export type TcpOptions = Omit<DoorOptions, 'enter'>;
 
 /**
- * A gRPC server on sockets of its own, kept alive by TCP.
+ * A gRPC server on sockets, and under TLS, of its own: grpc-js gets what has come through the door. The sockets are kept alive by TCP.
  *
  * grpc-js has pings of its own (`grpc.keepalive_time_ms`), and they must stay off on a server: a connection that has been asked to go (by its age, or
  * because the server stops) takes no ping, grpc-js takes that for a dead peer, and cuts off whatever is still under way on it, twenty
  * seconds into a grace of minutes.
  */
 export class TcpServer extends Server {
-  readonly #doors = new Set<NetServer>();
+  readonly #options: TcpOptions;
+  readonly #doors = new Set<Door>();
 
-  /** Listens at `host:port` ([…] around an IPv6 address). Resolves with the port; rejects when it cannot have it. */
-  listen(address: string, credentials: ServerCredentials): Promise<number> {
-    const injector = this.createConnectionInjector(credentials);
-    const options = { pauseOnConnect: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS };
-    const door = createServer(options, (socket) => {
-      injector.injectConnection(socket);
-      // Only now that somebody listens to it.
-      socket.resume();
-    });
+  constructor(options?: ServerOptions, door: Partial<TcpOptions> = {}) {
+    super(options);
+    this.#options = { listener: 'grpc', limits: DOOR_LIMITS, clock: systemClock, observer: UNOBSERVED, ...door };
+  }
+
+  /** Listens at `host:port` ([…] around an IPv6 address), in plaintext without `tls`. Resolves with the port; rejects when it cannot have it. */
+  async listen(address: string, tls?: ServerTls): Promise<number> {
+    // For grpc-js all is plaintext: it sees by the socket itself that it is one of TLS, and whose certificate was shown on it.
+    const injector = this.createConnectionInjector(ServerCredentials.createInsecure());
+    const door = new Door({ ...this.#options, enter: (socket: Socket) => injector.injectConnection(socket) });
     const colon = address.lastIndexOf(':');
-    const host = address.slice(0, colon).replace(/^\[|\]$/g, '');
-    return new Promise((resolve, reject) => {
-      // After it listens: a connection that could not be accepted (no more descriptors) is its peer's to make anew.
-      door.on('error', reject);
-      door.listen({ host, port: Number(address.slice(colon + 1)) }, () => {
-        this.#doors.add(door);
-        const bound = door.address();
-        resolve(bound !== null && typeof bound === 'object' ? bound.port : 0);
-      });
-    });
+    const port = await door.listen(address.slice(0, colon).replace(/^\[|\]$/g, ''), Number(address.slice(colon + 1)), tls);
+    this.#doors.add(door);
+    return port;
   }
 
   override tryShutdown(callback: (error?: Error) => void): void {
-    this.#shut();
-    super.tryShutdown(callback);
+    for (const door of this.#doors) door.close();
+    super.tryShutdown((error) => {
+      // Those who had not come as far as to a session.
+      this.#destroy();
+      callback(error);
+    });
   }
 
   override forceShutdown(): void {
-    this.#shut();
     super.forceShutdown();
+    this.#destroy();
   }
 
-  #shut(): void {
-    for (const door of this.#doors) door.close();
+  #destroy(): void {
+    for (const door of this.#doors) door.destroy();
     this.#doors.clear();
   }
 }

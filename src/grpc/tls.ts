@@ -1,5 +1,5 @@
-import { createSecureContext, type SecureContextOptions } from 'node:tls';
-import { ServerCredentials } from '@grpc/grpc-js';
+import type { ServerOpts } from 'node:net';
+import { createSecureContext, createServer as createTlsServer, type SecureContextOptions, type Server as SecureServer } from 'node:tls';
 
 /** PEM, each. */
 export interface TlsMaterial {
@@ -18,27 +18,46 @@ export interface TlsLimits {
 /** TLS 1.2 at the least, whatever Node's own minimum is. Throws an Error that says what is wrong with the material. */
 function contextOf({ cert, key, clientCa }: TlsMaterial): SecureContextOptions {
   const options: SecureContextOptions = { cert, key, ca: clientCa, minVersion: 'TLSv1.2' };
-  // grpc-js would go on without certificates, and refuse every connection.
+  // What cannot be used is found here, and not at a client's connection.
   createSecureContext(options);
   return options;
 }
 
 /**
- * Server credentials whose certificates can be exchanged while the server serves; connections that are open keep theirs. A client's certificate is
+ * TLS of a listener, whose certificates can be exchanged while it serves; connections that are open keep theirs. A client's certificate is
  * asked for and checked, and a connection without a good one is taken all the same: who is on it must bring a token (see Guard).
  */
-export class ServerTls extends ServerCredentials {
+export class ServerTls {
+  readonly #handshakeMs: number;
+  readonly #servers = new Set<SecureServer>();
+  #context: SecureContextOptions;
+  readonly #asks: boolean;
+
   /** Throws as `replace` does. */
   constructor(material: TlsMaterial, { handshakeMs }: TlsLimits) {
-    super({ requestCert: material.clientCa !== undefined, rejectUnauthorized: false, handshakeTimeout: handshakeMs }, contextOf(material));
+    this.#handshakeMs = handshakeMs;
+    this.#context = contextOf(material);
+    this.#asks = material.clientCa !== undefined;
   }
 
   /** For connections from now on. Throws an Error when the material is no certificate, no key, or the two do not fit; then all stays as it is. */
   replace(material: TlsMaterial): void {
-    this.updateSecureContextOptions(contextOf(material));
+    this.#context = contextOf(material);
+    for (const server of this.#servers) server.setSecureContext(this.#context);
   }
 
-  override _equals(other: ServerCredentials): boolean {
-    return this === other;
+  /** A server that speaks HTTP/2 over it, with the certificates of the day. It listens nowhere yet. */
+  serve(options: ServerOpts): SecureServer {
+    const server = createTlsServer({
+      ...options,
+      ...this.#context,
+      ALPNProtocols: ['h2'],
+      handshakeTimeout: this.#handshakeMs,
+      requestCert: this.#asks,
+      rejectUnauthorized: false,
+    });
+    this.#servers.add(server);
+    server.once('close', () => this.#servers.delete(server));
+    return server;
   }
 }

@@ -56,7 +56,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     onError,
   });
 
-  const keys = dialKeys(config, clock, onError);
+  const keys = dialKeys(config, clock, onError, observer);
   const policy = new DialPolicy({ insecure: config.INSECURE, allow: config.DIAL_ALLOW });
   const dialer = new GrpcDialer({
     clock,

@@ -2,29 +2,40 @@ import type { SecureContext } from 'node:tls';
 import { type Config, ConfigError } from '../config.js';
 import type { Clock } from '../domain/clock.js';
 import { MusterError, toError, unavailable } from '../domain/errors.js';
+import { type Observer, UNOBSERVED } from '../domain/observer.js';
 import { type Contexts, dialContext } from '../links/security.js';
+import { tellExpiry } from './expiry.js';
 import { WatchedFiles } from './watched-files.js';
 
 type DialConfig = Pick<Config, 'DIAL_CA' | 'DIAL_CERT' | 'DIAL_KEY' | 'DIAL_RELOAD_MS'>;
 
+interface Read {
+  context: SecureContext;
+  /** PEM; '' without DIAL_CERT. */
+  cert: string;
+}
+
 /** What dialed workers are trusted by, and what they are shown; read again when it changes. */
 export class DialKeys implements Contexts {
   readonly #config: DialConfig;
-  readonly #files: WatchedFiles<SecureContext>;
+  readonly #files: WatchedFiles<Read>;
+  readonly #observer: Pick<Observer, 'certificate'>;
   #context: SecureContext | undefined;
 
   /** `onError`: told of files that cannot be used any more; what was read before stays in use. */
-  constructor(config: DialConfig, clock: Clock, onError: (error: unknown) => void) {
+  constructor(config: DialConfig, clock: Clock, onError: (error: unknown) => void, observer: Pick<Observer, 'certificate'> = UNOBSERVED) {
     const { DIAL_CA, DIAL_CERT, DIAL_KEY, DIAL_RELOAD_MS } = config;
     this.#config = config;
+    this.#observer = observer;
     this.#files = new WatchedFiles({
       clock,
       paths: DIAL_CERT === '' ? [DIAL_CA] : [DIAL_CA, DIAL_CERT, DIAL_KEY],
       everyMs: DIAL_RELOAD_MS,
-      parse: ([ca = '', cert = '', key = '']) => dialContext({ ca: ca.toString(), cert: cert.toString(), key: key.toString() }),
-      changed: (context) => {
-        this.#context = context;
-      },
+      parse: ([ca = '', cert = '', key = '']) => ({
+        context: dialContext({ ca: ca.toString(), cert: cert.toString(), key: key.toString() }),
+        cert: cert.toString(),
+      }),
+      changed: (read) => this.#take(read),
       failed: ({ message }) => onError(new MusterError('failed_precondition', 'DIAL_KEYS', `the keys of dialed links stay as they were: ${message}`)),
     });
   }
@@ -32,7 +43,7 @@ export class DialKeys implements Contexts {
   /** Reads the files, and looks at them from now on. Rejects with ConfigError. */
   async open(): Promise<void> {
     try {
-      this.#context = await this.#files.read();
+      this.#take(await this.#files.read());
     } catch (error) {
       const { DIAL_CA, DIAL_CERT, DIAL_KEY } = this.#config;
       const paths = [DIAL_CA, DIAL_CERT, DIAL_KEY].filter((path) => path !== '');
@@ -49,14 +60,24 @@ export class DialKeys implements Contexts {
     if (this.#context === undefined) throw unavailable('STARTING', 'DIAL_CA was not read yet: this replica is starting');
     return this.#context;
   }
+
+  #take({ context, cert }: Read): void {
+    this.#context = context;
+    tellExpiry(this.#observer, 'dial', cert);
+  }
 }
 
 /** Undefined without DIAL_CA. Throws ConfigError for settings of which one misses another. */
-export function dialKeys(config: DialConfig, clock: Clock, onError: (error: unknown) => void): DialKeys | undefined {
+export function dialKeys(
+  config: DialConfig,
+  clock: Clock,
+  onError: (error: unknown) => void,
+  observer?: Pick<Observer, 'certificate'>,
+): DialKeys | undefined {
   const { DIAL_CA, DIAL_CERT, DIAL_KEY } = config;
   if ((DIAL_CERT === '') !== (DIAL_KEY === ''))
     throw new ConfigError(`MUSTER_${DIAL_CERT === '' ? 'DIAL_CERT' : 'DIAL_KEY'}: set it too, a certificate and its key go together`);
-  if (DIAL_CA !== '') return new DialKeys(config, clock, onError);
+  if (DIAL_CA !== '') return new DialKeys(config, clock, onError, observer);
   if (DIAL_CERT !== '') throw new ConfigError('MUSTER_DIAL_CERT: needs MUSTER_DIAL_CA: by plaintext nobody is shown a certificate');
   return undefined;
 }

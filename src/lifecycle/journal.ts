@@ -1,9 +1,10 @@
 import type { Clock } from '../domain/clock.js';
 import type { Assignment, JobSpec } from '../domain/job.js';
 import type { LeaseRef } from '../domain/link.js';
-import { type Happening, type JobEnd, type Observer, UNOBSERVED } from '../domain/observer.js';
+import { type Happening, type JobEnd, type Observer, type TurnedAway, UNOBSERVED } from '../domain/observer.js';
 import { traceOf } from '../domain/trace.js';
 import type { Logger } from './log.js';
+import { seldom } from './seldom.js';
 
 type Level = 'debug' | 'info' | 'warn';
 
@@ -49,10 +50,10 @@ export function journal(log: Logger, clock: Clock): Observer {
     const who: Who = { pool, ...(what === 'job' ? { job: subject } : what === 'worker' ? { worker: subject } : {}) };
     limited(kind, level, { ...fields, ...who }, known.words);
   };
-  if (!log.isLevelEnabled('debug')) return { ...UNOBSERVED, happened };
+  const always = { ...UNOBSERVED, happened, ...edge(log, clock) };
+  if (!log.isLevelEnabled('debug')) return always;
   return {
-    ...UNOBSERVED,
-    happened,
+    ...always,
     submitting: (spec: JobSpec) => {
       const who = { pool: spec.pool, job: spec.id, ...trace(spec.metadata) };
       return {
@@ -68,6 +69,33 @@ export function journal(log: Logger, clock: Clock): Observer {
       log.debug({ pool, job: jobId, worker, fence, attempt, state, tookMs: finishedAt - createdAt }, 'job ended'),
     linked: (pool, worker) => log.debug({ pool, worker }, 'link opened'),
     unlinked: (pool, worker, reason) => log.debug({ pool, worker, reason }, 'link closed'),
+  };
+}
+
+const TURNED_AWAY: Record<TurnedAway, string> = {
+  full: 'connections are closed as they come: MAX_CONNECTIONS are open',
+  tls: 'connections are closed: no TLS came of them',
+  silent: 'connections are closed: nobody spoke HTTP/2 on them within PREFACE_MS',
+};
+
+/** Less is left than a person may need to get another one. */
+const EXPIRES_SOON_MS = 14 * 86_400_000;
+
+function edge(log: Logger, clock: Clock): Pick<Observer, 'turnedAway' | 'certificate'> {
+  const now = seldom(clock);
+  return {
+    turnedAway: (listener, why, peer) => now(`${listener} ${why}`, (times) => log.warn({ listener, reason: why, peer, times }, TURNED_AWAY[why])),
+    certificate: (use, expiresAt) => {
+      const leftMs = expiresAt - clock.now();
+      if (leftMs >= EXPIRES_SOON_MS) return;
+      const about = { use, setting: use === 'server' ? 'TLS_CERT' : 'DIAL_CERT', expires: new Date(expiresAt).toISOString() };
+      log.warn(
+        about,
+        leftMs > 0
+          ? 'a certificate expires soon: exchange its file, it is read again'
+          : 'a certificate has expired: exchange its file, it is read again',
+      );
+    },
   };
 }
 

@@ -6,7 +6,7 @@ import { failpoint } from '../domain/failpoints.js';
 import { Loop } from '../domain/loop.js';
 import type { Observer } from '../domain/observer.js';
 import { HealthService, HealthState } from '../grpc/health-service.js';
-import { type GrpcServer, listen, newLegacyServer, newServer, stopServer } from '../grpc/server.js';
+import { type GrpcServer, newLegacyServer, newServer, stopServer } from '../grpc/server.js';
 import { HealthSchedule } from '../health/schedule.js';
 import { Sweeper } from '../health/sweeper.js';
 import { Probes } from '../http/probes.js';
@@ -141,12 +141,12 @@ export class Replica {
     });
     const server = newServer(this.#core.manager, services);
     this.#servers.push(server);
-    this.#grpcPort = await listen(server, config.GRPC_ADDR, this.#security?.tls);
+    this.#grpcPort = await server.listen(config.GRPC_ADDR, this.#security?.tls);
     let legacyPort = 0;
     if (config.LEGACY_ADDR !== '') {
       const legacy = newLegacyServer(this.#core.manager, services);
       this.#servers.push(legacy);
-      legacyPort = await listen(legacy, config.LEGACY_ADDR);
+      legacyPort = await legacy.listen(config.LEGACY_ADDR);
     }
     this.#startedAt = clock.now();
     await this.#announce();

@@ -8,7 +8,9 @@ import { parseTokens, type Tokens } from '../domain/tokens.js';
 import { Guard, type Refusal } from '../grpc/auth.js';
 import { Quotas } from '../grpc/quotas.js';
 import { ServerTls, type TlsMaterial } from '../grpc/tls.js';
+import { tellExpiry } from './expiry.js';
 import type { Logger } from './log.js';
+import { seldom } from './seldom.js';
 import { WatchedFiles } from './watched-files.js';
 
 /** What a replica that asks for credentials has for it. */
@@ -59,16 +61,28 @@ export async function openSecurity(
   config: Config,
   clock: Clock,
   log: Logger,
-  observer: Pick<Observer, 'refused'> = UNOBSERVED,
+  observer: Pick<Observer, 'refused' | 'certificate'> = UNOBSERVED,
 ): Promise<Security | undefined> {
   checkSecurity(config);
   if (config.INSECURE) return undefined;
   let tokens: Tokens = new Map();
   const tokensFile = config.TOKENS_FILE === '' ? undefined : watchTokens(config, clock, log, (changed) => void accept(changed));
   if (tokensFile) tokens = await atStart('MUSTER_TOKENS_FILE', config.TOKENS_FILE, () => tokensFile.read());
-  const tlsFiles = config.TLS_CERT === '' ? undefined : watchTls(config, clock, log, (material) => tls?.replace(material));
+  const inUse = ({ cert }: TlsMaterial) => tellExpiry(observer, 'server', cert.toString());
+  const tlsFiles =
+    config.TLS_CERT === ''
+      ? undefined
+      : watchTls(config, clock, log, (material) => {
+          tls?.replace(material);
+          inUse(material);
+        });
   const tls = tlsFiles
-    ? await atStart('MUSTER_TLS_CERT, MUSTER_TLS_KEY', config.TLS_CERT, async () => newTls(await tlsFiles.read(), config))
+    ? await atStart('MUSTER_TLS_CERT, MUSTER_TLS_KEY', config.TLS_CERT, async () => {
+        const material = await tlsFiles.read();
+        const made = new ServerTls(material, { handshakeMs: config.TLS_HANDSHAKE_MS });
+        inUse(material);
+        return made;
+      })
     : undefined;
   const told = refusalLog(log, clock);
   const guard = new Guard({
@@ -92,10 +106,6 @@ export async function openSecurity(
     tls,
     stop: async () => void (await Promise.all([tokensFile?.stop(), tlsFiles?.stop()])),
   };
-}
-
-function newTls(material: TlsMaterial, { TLS_HANDSHAKE_MS }: Config): ServerTls {
-  return new ServerTls(material, { handshakeMs: TLS_HANDSHAKE_MS });
 }
 
 async function atStart<T>(settings: string, path: string, act: () => Promise<T>): Promise<T> {
@@ -137,20 +147,11 @@ function watchTls(config: Config, clock: Clock, log: Logger, changed: (material:
   });
 }
 
-const SAID_EVERY_MS = 5_000;
-
 /** Each refusal at debug; at warn one a reason and 5 s, with how many there were: thousands of bad calls must not be thousands of lines. */
 function refusalLog(log: Logger, clock: Clock): (refusal: Refusal) => void {
-  const said = new Map<string, { at: number; unsaid: number }>();
+  const now = seldom(clock);
   return (refusal) => {
     log.debug(refusal, 'a call was refused');
-    const now = clock.monotonic();
-    const last = said.get(refusal.reason);
-    if (last && now - last.at < SAID_EVERY_MS) {
-      last.unsaid++;
-      return;
-    }
-    said.set(refusal.reason, { at: now, unsaid: 0 });
-    log.warn({ ...refusal, times: (last?.unsaid ?? 0) + 1 }, 'calls are refused');
+    now(refusal.reason, (times) => log.warn({ ...refusal, times }, 'calls are refused'));
   };
 }

@@ -131,6 +131,8 @@ export function createServices(options: ServicesOptions): Services {
       maxStreams: config.MAX_STREAMS,
       connectionAgeMs: config.CONNECTION_AGE_MS,
       connectionGraceMs: config.CONNECTION_AGE_MS,
+      maxConnections: config.MAX_CONNECTIONS,
+      prefaceMs: config.PREFACE_MS,
     },
   };
 }

@@ -37,6 +37,12 @@ test('times that do not agree are refused with both names; at the boundary and b
   expect(readConfig({ MUSTER_BEAT_MS: '14999' }).BEAT_MS).toBe(14_999);
 });
 
+test('there is room for the connections of all workers', () => {
+  const said = 'MUSTER_MAX_CONNECTIONS (4999) must not be less than MUSTER_MAX_LINKS (5000): an attached worker has a connection of its own';
+  expect(() => readConfig({ MUSTER_MAX_CONNECTIONS: '4999' })).toThrow(said);
+  expect(readConfig({ MUSTER_MAX_CONNECTIONS: '5000' }).MAX_CONNECTIONS).toBe(5_000);
+});
+
 test('all times of ours scale together in tests, and only there', () => {
   expect(() => readConfig({ MUSTER_TIME_SCALE: '0.1' })).toThrow('MUSTER_INSECURE');
   const scaled = readConfig({ MUSTER_TIME_SCALE: '0.1', MUSTER_INSECURE: 'true' });

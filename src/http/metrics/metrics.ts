@@ -2,7 +2,8 @@ import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Clock } from '../../domain/clock.js';
 import { type Assignment, Code } from '../../domain/job.js';
 import type { LeaseRef } from '../../domain/link.js';
-import type { BatchKind, Happening, JobEnd, Observer, RpcObserver, Submitting } from '../../domain/observer.js';
+import type { BatchKind, CertificateUse, Happening, JobEnd, Listener, Observer, RpcObserver, Submitting, TurnedAway } from '../../domain/observer.js';
+import { edgeMetrics } from './edge.js';
 import { type PoolsRead, poolMetrics } from './pools.js';
 import { type Buckets, Distribution, Tally } from './tallies.js';
 
@@ -75,12 +76,14 @@ export class Metrics implements Observer {
   readonly #handled: Tally;
   readonly #handling: Distribution;
   readonly #lags: number[] = [];
+  readonly #edge: ReturnType<typeof edgeMetrics>;
 
   constructor(options: MetricsOptions) {
     const { registry } = this;
     const { version, clock, cacheMs, readPools, fleet } = options;
     poolMetrics({ registry, clock, cacheMs, read: readPools });
     this.#fleet(fleet, options.maxPools);
+    this.#edge = edgeMetrics(registry);
     this.#matchSeconds = new Distribution({
       ...{ name: 'muster_match_seconds', registry, buckets: LONG_S },
       help: 'From the submission of a job (or its start not before) to its first assignment, as the home of its worker is told',
@@ -178,6 +181,18 @@ export class Metrics implements Observer {
 
   refused(reason: string): void {
     this.#refusals.of(reason).n++;
+  }
+
+  connections(listener: Listener, open: number): void {
+    this.#edge.connections(listener, open);
+  }
+
+  turnedAway(listener: Listener, why: TurnedAway, peer: string): void {
+    this.#edge.turnedAway(listener, why, peer);
+  }
+
+  certificate(use: CertificateUse, expiresAt: number): void {
+    this.#edge.certificate(use, expiresAt);
   }
 
   rpc(service: string, method: string): RpcObserver {

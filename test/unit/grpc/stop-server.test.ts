@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { stopServer } from '../../../src/grpc/server.js';
 import { TcpServer } from '../../../src/grpc/tcp-server.js';
@@ -16,7 +15,7 @@ afterEach(() => {
 
 test('a server that stops is cut off after its grace, also from a peer that answers nothing and closes nothing', async () => {
   const server = new TcpServer();
-  const port = await server.listen('127.0.0.1:0', ServerCredentials.createInsecure());
+  const port = await server.listen('127.0.0.1:0');
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   sockets.push(socket);
   let got = 0;

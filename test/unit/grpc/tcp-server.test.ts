@@ -1,11 +1,12 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { credentials, ServerCredentials } from '@grpc/grpc-js';
+import { credentials } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { HealthClient, HealthService as HealthDefinition } from '../../../src/grpc/generated/grpc/health/v1/health.js';
 import { HealthService, HealthState } from '../../../src/grpc/health-service.js';
-import { TcpServer } from '../../../src/grpc/tcp-server.js';
+import { type TcpOptions, TcpServer } from '../../../src/grpc/tcp-server.js';
+import { ServerTls } from '../../../src/grpc/tls.js';
 import { createCa } from '../../helpers/certs.js';
 
 const ends: (() => void)[] = [];
@@ -13,13 +14,19 @@ afterEach(() => {
   for (const end of ends.splice(0)) end();
 });
 
-async function serve(address: string, security = ServerCredentials.createInsecure()) {
-  const server = new TcpServer();
+async function serve(address: string, tls?: ServerTls, door?: Partial<TcpOptions>) {
+  const server = new TcpServer({}, door);
   const state = new HealthState();
   state.set('', true);
   server.addService(HealthDefinition, new HealthService(state, { maxWatchers: 10 }).handlers);
   ends.push(() => server.forceShutdown());
-  return { server, port: await server.listen(address, security) };
+  return { server, port: await server.listen(address, tls) };
+}
+
+async function secured(handshakeMs = 5_000) {
+  const ca = await createCa();
+  const { cert, key } = await ca.issue(['127.0.0.1']);
+  return { ca, tls: new ServerTls({ cert: Buffer.from(cert), key: Buffer.from(key), clientCa: undefined }, { handshakeMs }) };
 }
 
 function check(target: string, security = credentials.createInsecure()): Promise<number> {
@@ -41,10 +48,8 @@ test('calls go through it, over IPv4 and IPv6, and over TLS', async () => {
     const { port } = await serve(`${address}:0`);
     expect(await check(`${address}:${port}`)).toBe(1);
   }
-  const ca = await createCa();
-  const { cert, key } = await ca.issue(['127.0.0.1']);
-  const security = ServerCredentials.createSsl(null, [{ cert_chain: Buffer.from(cert), private_key: Buffer.from(key) }]);
-  const { port } = await serve('127.0.0.1:0', security);
+  const { ca, tls } = await secured();
+  const { port } = await serve('127.0.0.1:0', tls);
   expect(await check(`127.0.0.1:${port}`, credentials.createSsl(Buffer.from(ca.cert)))).toBe(1);
 });
 
@@ -66,7 +71,7 @@ test.runIf(process.platform === 'linux')('its connections are kept alive by TCP'
 });
 
 test('no server of ours pings: grpc-js takes a connection that is asked to go for dead, and cuts off what is under way on it', () => {
-  for (const file of ['server.ts', 'tcp-server.ts']) {
+  for (const file of ['server.ts', 'tcp-server.ts', 'door.ts']) {
     expect(readFileSync(new URL(`../../../src/grpc/${file}`, import.meta.url), 'utf8')).not.toMatch(/'grpc\.keepalive/);
   }
 });

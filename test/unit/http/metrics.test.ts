@@ -26,6 +26,28 @@ test('two hundred names are kept, and whatever is named after them counts as oth
   expect(metrics.of('t_total', { reason: 'other' })).toBe(100);
 });
 
+test('connections are told by listener, those that were turned away by reason too, and when each certificate expires', async () => {
+  const metrics = new Metrics({
+    ...{ version: '1', clock: new FakeClock(), cacheMs: 1, maxPools: 1 },
+    readPools: () => Promise.reject(new Error('Redis is away')),
+    fleet: () => ({ links: 0, slots: new Map(), oldestSignMs: 0 }),
+  });
+  metrics.connections('grpc', 8);
+  metrics.connections('grpc', 7);
+  metrics.turnedAway('grpc', 'full', '192.0.2.1');
+  metrics.turnedAway('grpc', 'full', '192.0.2.2');
+  metrics.turnedAway('legacy', 'silent', '');
+  metrics.certificate('server', 1_900_000_000_000);
+  const first = await shown(metrics.registry);
+  expect([first.of('muster_connections', { listener: 'grpc' }), first.of('muster_connections', { listener: 'legacy' })]).toEqual([7, undefined]);
+  expect(first.of('muster_connections_refused_total', { listener: 'grpc', reason: 'full' })).toBe(2);
+  expect(first.of('muster_connections_refused_total', { listener: 'legacy', reason: 'silent' })).toBe(1);
+  const expiry = 'muster_tls_certificate_expiry_timestamp_seconds';
+  expect([first.of(expiry, { use: 'server' }), first.of(expiry, { use: 'dial' })]).toEqual([1_900_000_000, undefined]);
+  metrics.certificate('server', 1_900_000_001_000);
+  expect((await shown(metrics.registry)).of(expiry, { use: 'server' })).toBe(1_900_000_001);
+});
+
 test('what was refused, and the worst lag of the last minute, are told', async () => {
   const metrics = new Metrics({
     ...{ version: '1', clock: new FakeClock(), cacheMs: 1, maxPools: 1 },

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { systemClock } from '../../../src/domain/clock.js';
 import { type DialKeys, dialKeys } from '../../../src/lifecycle/dial-keys.js';
 import { DialSecurity } from '../../../src/links/security.js';
 import { createCa } from '../../helpers/certs.js';
+import { until } from '../../helpers/until.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'dial-keys-'));
 const at = (name: string) => join(folder, name);
@@ -63,6 +65,26 @@ test("a key that is another certificate's is refused, one that fits is taken; be
   expect(() => keys?.current()).toThrow('starting');
   await keys?.open();
   expect(keys?.current()).toBe(keys?.current());
+  await keys?.stop();
+});
+
+test('the certificate that dialed workers are shown is told of with its expiry, at the start and when it was exchanged', async () => {
+  const ca = await createCa();
+  const soon = await ca.issue(['a'], { days: 3 });
+  const later = await ca.issue(['a'], { days: 90 });
+  const [cert, key] = [at('rotated.pem'), at('rotated.key')];
+  writeFileSync(cert, `${later.cert}\n${soon.cert}`);
+  writeFileSync(key, later.key);
+  const told: [string, number][] = [];
+  const config = readConfig({}, { DIAL_CA: at('ca.pem'), DIAL_CERT: cert, DIAL_KEY: key, DIAL_RELOAD_MS: 20 });
+  const keys = dialKeys(config, systemClock, () => undefined, { certificate: (use, expiresAt) => void told.push([use, expiresAt]) });
+  await keys?.open();
+  const expiresAt = (pem: string) => Date.parse(new X509Certificate(pem).validTo);
+  // The first to expire of all in the file.
+  expect(told).toEqual([['dial', expiresAt(soon.cert)]]);
+  writeFileSync(cert, later.cert);
+  await until(() => told.length > 1);
+  expect(told[1]).toEqual(['dial', expiresAt(later.cert)]);
   await keys?.stop();
 });
 

@@ -49,3 +49,29 @@ test('at info nothing is asked for each job', () => {
   observer.ended({} as never, {} as never);
   expect(lines).toEqual([]);
 });
+
+test('a flood of connections that are turned away is a line a listener, reason and 5 s, with how many there were', async () => {
+  const { lines, clock, observer } = setUp('info');
+  for (let i = 0; i < 3_000; i++) observer.turnedAway('grpc', 'full', '192.0.2.1');
+  observer.turnedAway('legacy', 'silent', '192.0.2.2');
+  await clock.pass(5_000);
+  observer.turnedAway('grpc', 'full', '192.0.2.3');
+  expect(lines).toMatchObject([
+    { level: 40, listener: 'grpc', reason: 'full', peer: '192.0.2.1', times: 1, msg: expect.stringContaining('MAX_CONNECTIONS') },
+    { level: 40, listener: 'legacy', reason: 'silent', times: 1, msg: expect.stringContaining('PREFACE_MS') },
+    { level: 40, listener: 'grpc', reason: 'full', peer: '192.0.2.3', times: 3_000 },
+  ]);
+});
+
+test('a certificate with less than 14 days left is warned of when it is read, and one that has expired as such', () => {
+  const { lines, clock, observer } = setUp('info');
+  const days = 86_400_000;
+  observer.certificate('server', clock.now() + 14 * days);
+  expect(lines).toEqual([]);
+  observer.certificate('dial', clock.now() + 14 * days - 1);
+  observer.certificate('server', clock.now() - 1);
+  expect(lines).toMatchObject([
+    { level: 40, setting: 'DIAL_CERT', expires: new Date(clock.now() + 14 * days - 1).toISOString(), msg: expect.stringContaining('expires soon') },
+    { level: 40, setting: 'TLS_CERT', msg: expect.stringContaining('has expired') },
+  ]);
+});

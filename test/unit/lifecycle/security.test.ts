@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import { checkSecurity, openSecurity } from '../../../src/lifecycle/security.js'
 import { runService } from '../../../src/lifecycle/service.js';
 import { WatchedFiles } from '../../../src/lifecycle/watched-files.js';
 import { createCa } from '../../helpers/certs.js';
+import { until } from '../../helpers/until.js';
 
 let folder: string;
 beforeEach(() => {
@@ -92,6 +94,25 @@ describe('files at start', () => {
     writeFileSync(path('k'), one.key);
     await (await opening(settings))?.stop();
   });
+});
+
+test("the certificate's expiry is told of when it is read, and when it was exchanged; one that cannot be used is not told of", async () => {
+  const ca = await createCa();
+  const [first, next] = [await ca.issue(['a'], { days: 3 }), await ca.issue(['a'], { days: 90 })];
+  writeFileSync(path('c'), first.cert);
+  writeFileSync(path('k'), first.key);
+  writeFileSync(path('tokens'), GOOD);
+  const told: [string, number][] = [];
+  const observer = { refused: () => undefined, certificate: (use: string, expiresAt: number) => void told.push([use, expiresAt]) };
+  const settings = { TLS_CERT: path('c'), TLS_KEY: path('k'), TOKENS_FILE: path('tokens'), TLS_RELOAD_MS: 20 };
+  const security = await openSecurity(readConfig({}, settings), systemClock, silent, observer);
+  // For a while it is not that of the key.
+  writeFileSync(path('c'), next.cert);
+  writeFileSync(path('k'), next.key);
+  await until(() => told.length > 1);
+  const expiresAt = (pem: string) => Date.parse(new X509Certificate(pem).validTo);
+  expect(told).toEqual([first, next].map(({ cert }) => ['server', expiresAt(cert)]));
+  await security?.stop();
 });
 
 describe('files that are watched', () => {
