@@ -67,7 +67,7 @@ export interface Observer {
   lagged(ms: number): void;
   /** A call was refused for its credentials. `reason`: one of a few words. */
   refused(reason: string): void;
-  /** A connection came or went, and so many are open there now. */
+  /** So many connections are open there now: when it begins to listen, and whenever one came or went. */
   connections(listener: Listener, open: number): void;
   /** `peer`: its address without the port; '' when it is gone already. */
   turnedAway(listener: Listener, why: TurnedAway, peer: string): void;

@@ -50,6 +50,8 @@ export class Door {
       server.on('error', reject);
       server.listen({ host, port }, () => {
         this.#server = server;
+        const { listener, observer } = this.#options;
+        observer.connections(listener, this.#sockets.size);
         const bound = server.address();
         resolve(bound !== null && typeof bound === 'object' ? bound.port : 0);
       });

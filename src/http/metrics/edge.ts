@@ -1,6 +1,8 @@
 import { Gauge, type Registry } from 'prom-client';
-import type { CertificateUse, Listener, Observer } from '../../domain/observer.js';
+import type { CertificateUse, Listener, Observer, TurnedAway } from '../../domain/observer.js';
 import { Tally } from './tallies.js';
+
+const TURNED_AWAY: readonly TurnedAway[] = ['full', 'tls', 'silent'];
 
 /** What the sockets and certificates of a replica have to tell. */
 export function edgeMetrics(registry: Registry): Pick<Observer, 'connections' | 'turnedAway' | 'certificate'> {
@@ -30,7 +32,11 @@ export function edgeMetrics(registry: Registry): Pick<Observer, 'connections' | 
     },
   });
   return {
-    connections: (listener, n) => void open.set(listener, n),
+    connections: (listener, n) => {
+      // A rate needs its zero.
+      if (!open.has(listener)) for (const why of TURNED_AWAY) turnedAway.of(listener, why);
+      open.set(listener, n);
+    },
     turnedAway: (listener, why) => {
       turnedAway.of(listener, why).n++;
     },

@@ -1,3 +1,4 @@
+import { createConnection } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { beforeAll, expect, test } from 'vitest';
 import { connect, PermanentError } from '../../../src/sdk/index.js';
@@ -95,6 +96,22 @@ test('calls are counted by method and code, streams when they end', async () => 
   expect(metrics.of('grpc_server_started_total', { ...get, grpc_method: 'RetryJob' })).toBe(0);
 });
 
+test('connections are counted while they are open, and what would be counted of those that are turned away begins at zero', async () => {
+  const own = await startReplica(redis.url, { HTTP_ADDR });
+  const open = async () => (await scrape(own)).of('muster_connections', { listener: 'grpc' });
+  expect(await open()).toBe(0);
+  const port = Number(own.target.split(':')[1]);
+  const sockets = [createConnection(port, '127.0.0.1'), createConnection(port, '127.0.0.1')];
+  await until(async () => (await open()) === 2);
+  for (const socket of sockets) socket.destroy();
+  await until(async () => (await open()) === 0);
+  const metrics = await scrape(own);
+  const away = (listener: string, reason: string) => metrics.of('muster_connections_refused_total', { listener, reason });
+  expect(['full', 'tls', 'silent'].map((reason) => away('grpc', reason))).toEqual([0, 0, 0]);
+  // It has no such listener.
+  expect(away('legacy', 'full')).toBeUndefined();
+});
+
 test('a worker that falls silent is counted as suspect and as dead, with a reason that is one of a few', async () => {
   const api = connect(replica.target);
   await startWorker({ target: replica.target, pool: 'b', id: 'b1' }, (one) => one.handle('x', () => 1));
@@ -116,6 +133,8 @@ test('no label can grow: pools are bounded, and nothing names a job or a worker'
     'pool',
     'state',
     'reason',
+    'listener',
+    'use',
     'outcome',
     'kind',
     'command',
