@@ -7,7 +7,7 @@ import { parseRolePattern } from '../domain/san.js';
 import { parseTokens, type Tokens } from '../domain/tokens.js';
 import { Guard, type Refusal } from '../grpc/auth.js';
 import { Quotas } from '../grpc/quotas.js';
-import { ServerTls, type TlsMaterial } from '../grpc/tls.js';
+import { ServerTls, type TlsMaterial } from '../sockets/tls.js';
 import { tellExpiry } from './expiry.js';
 import type { Logger } from './log.js';
 import { seldom } from './seldom.js';

@@ -4,6 +4,7 @@ import type { Address } from '../domain/worker.js';
 import { DialedLink } from './dialed.js';
 import { legacy } from './legacy.js';
 import { method } from './method.js';
+import type { Asking } from './retired.js';
 import { runner } from './runner.js';
 import type { DialSecurity } from './security.js';
 import type { Speech } from './speech.js';
@@ -17,6 +18,8 @@ export interface DialerOptions {
   pingTimeoutMs: number;
   /** A connection that is not usable by then is given up; CONNECT_TIMEOUT_MS unless said. */
   connectTimeoutMs?: number;
+  /** Of connections that were given up while calls are open on them; the wire's own unless said. */
+  asking?: Asking;
   /** Asked again at each dial, and before each connection; throws MusterError. See `DialPolicy.recheck`. */
   policy?: { recheck(address: Address): void };
   /** Who is dialed by TLS; without it nobody is. */
@@ -35,7 +38,7 @@ export class GrpcDialer implements Dialer {
 
   /** Throws what the policy and the security throw, else nothing. */
   dial(target: DialTarget, events: LinkEvents): Link {
-    const { clock, maxResultBytes, maxPayloadBytes, pingTimeoutMs, connectTimeoutMs, policy, security } = this.options;
+    const { clock, maxResultBytes, maxPayloadBytes, pingTimeoutMs, connectTimeoutMs, asking, policy, security } = this.options;
     const permit = () => policy?.recheck(target.address);
     permit();
     const wire = new Wire(target.address, {
@@ -45,6 +48,7 @@ export class GrpcDialer implements Dialer {
       connectTimeoutMs: connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
       tls: security?.of(target),
       permit,
+      asking,
     });
     return new DialedLink(target, SPEECHES[target.contract], wire, events, { clock, maxResultBytes, pingTimeoutMs });
   }

@@ -1,23 +1,18 @@
-import type { SecureContext } from 'node:tls';
-import { Client, type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { type Answer, answered, broken, isGrpc, unsent } from '../domain/answer.js';
 import type { Clock } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import { Code } from '../domain/job.js';
 import { type Address, formatAddress } from '../domain/worker.js';
+import { HealthCheckRequest, HealthService } from '../grpc/generated/grpc/health/v1/health.js';
 import { type Handshake, handshake, saidNo } from './handshake.js';
+import { Line } from './line.js';
+import { type Asking, Retired } from './retired.js';
 import type { WorkerTls } from './security.js';
 
 /** grpc-js counts deadlines in 32 bits, and rounds them up to seconds on the wire: a longer one would have passed already. */
 const LONGEST_DEADLINE_MS = 2_147_000_000;
 
-/**
- * One worker's connection: a grpc-js client that is thrown away whenever its state is in doubt, and what became of a call on it.
- *
- * A client is used while it is READY, or fresh from a handshake that just succeeded. In every other state (idle after a loss or a GOAWAY,
- * in backoff, found stuck) it is dropped and the address is asked anew, so no call is answered out of a channel's memory and no mute peer
- * holds a channel for good. Dropping is graceful in grpc-js: streams that are open on the old connection go on to their end.
- */
 export interface WireOptions {
   clock: Clock;
   maxReceiveBytes: number;
@@ -28,6 +23,8 @@ export interface WireOptions {
   tls?: WorkerTls | undefined;
   /** Asked right before each connection; throws when there must be none. */
   permit?: (() => void) | undefined;
+  /** ASKING unless said. */
+  asking?: Asking | undefined;
 }
 
 export interface WireRequest {
@@ -52,9 +49,10 @@ interface Stop {
   act: (() => void) | undefined;
 }
 
-/** Pings only while calls are open: C-core servers end connections that ping without data more often than every 5 minutes. */
-const KEEPALIVE_TIME_MS = 15_000;
-const KEEPALIVE_TIMEOUT_MS = 5_000;
+/** Of a connection that was given up, while calls are open on it. */
+const ASKING: Asking = { everyMs: 15_000, timeoutMs: 5_000 };
+/** Whatever the worker says to it, it lives. */
+const QUESTION = { path: HealthService.check.path, bytes: Buffer.from(HealthCheckRequest.encode({ service: '' }).finish()) };
 const RECONNECT_MIN_MS = 100;
 const RECONNECT_MAX_MS = 1_000;
 /** In what grpc-js tells of a connection that it could not make to who was met a moment before. */
@@ -62,21 +60,34 @@ const ABOUT_TLS = /certificate|SSL routines/;
 
 const identity = (bytes: Buffer): Buffer => bytes;
 
+/**
+ * One worker's connection: a line that is thrown away whenever its state is in doubt, and what became of a call on it.
+ *
+ * A line is used while it is READY, or fresh from a handshake that just succeeded. In every other state (idle after a loss or a GOAWAY,
+ * in backoff, found stuck) it is dropped and the address is asked anew, so no call is answered out of a channel's memory and no mute peer
+ * holds a channel for good. Calls that are open on a line outlive its being dropped, and the worker's GOAWAY: they go on to their end, for
+ * as long as the old connection lives. Whether it does is asked by TCP, by the prober, and while it still takes calls as `Retired` says;
+ * never by the pings of grpc-js, which end what they should guard (see `KeptAlive`).
+ */
 export class Wire {
   readonly #address: Address;
   readonly #options: WireOptions;
   readonly #end = new AbortController();
-  #client: Client | undefined;
-  /** What the client's connection is secured with. */
-  #context: SecureContext | undefined;
-  /** The client's connection was not seen READY yet. */
-  #fresh = false;
+  readonly #retired: Retired;
+  #line: Line | undefined;
   #proving: Promise<Handshake> | undefined;
-  #watched: Client | undefined;
+  #watched: Line | undefined;
 
   constructor(address: Address, options: WireOptions) {
+    const { clock, asking = ASKING } = options;
     this.#address = address;
     this.#options = options;
+    this.#retired = new Retired({
+      ...asking,
+      clock,
+      ask: (line, timeoutMs) => this.#invoke(line, { ...QUESTION, timeoutMs }, timeoutMs, { wanted: false, act: undefined }),
+      askElsewhere: (timeoutMs) => this.call({ ...QUESTION, timeoutMs }).answer,
+    });
   }
 
   call(request: WireRequest): WireCall {
@@ -85,22 +96,24 @@ export class Wire {
       stop.wanted = true;
       stop.act?.();
     };
-    const client = this.#usable();
-    const answer = client === undefined ? this.#connect(request, stop) : this.#invoke(client, request, request.timeoutMs, stop);
+    const line = this.#usable();
+    const answer = line === undefined ? this.#connect(request, stop) : this.#invoke(line, request, request.timeoutMs, stop);
     return { cancel, answer };
   }
 
   /** The next call dials anew; calls that are open go on, calls that still wait for the connection end as not sent. */
   drop(): void {
-    const client = this.#client;
-    this.#client = undefined;
-    client?.close();
+    const line = this.#line;
+    this.#line = undefined;
+    if (line !== undefined) this.#retired.add(line);
   }
 
   /** Idempotent. Open calls are for their owner to cancel. */
   close(): void {
     this.#end.abort();
-    this.drop();
+    this.#line?.close();
+    this.#line = undefined;
+    this.#retired.close();
   }
 
   async #connect(request: WireRequest, stop: Stop): Promise<Answer> {
@@ -109,21 +122,21 @@ export class Wire {
     const proof = await this.#prove(Math.min(request.timeoutMs, connectTimeoutMs), stop);
     if (stop.wanted || this.#end.signal.aborted) return unsent(Code.CANCELLED, 'cancelled before it was sent', 'silent');
     if (!proof.ok) return unsent(Code.UNAVAILABLE, proof.message, proof.why);
-    const client = this.#usable() ?? this.#make();
-    return this.#invoke(client, request, request.timeoutMs - (clock.monotonic() - startedAt), stop);
+    const line = this.#usable() ?? this.#make();
+    return this.#invoke(line, request, request.timeoutMs - (clock.monotonic() - startedAt), stop);
   }
 
-  #usable(): Client | undefined {
-    const client = this.#client;
-    if (client === undefined) return undefined;
-    const state = client.getChannel().getConnectivityState(false);
+  #usable(): Line | undefined {
+    const line = this.#line;
+    if (line === undefined) return undefined;
+    const { state } = line;
     // With other keys it is to show again who it is: an authority may be trusted no more.
-    const same = this.#options.tls?.context === this.#context;
+    const same = this.#options.tls?.context === line.context;
     if (same && state === connectivityState.READY) {
-      this.#fresh = false;
-      return client;
+      line.fresh = false;
+      return line;
     }
-    if (same && this.#fresh && state !== connectivityState.TRANSIENT_FAILURE) return client;
+    if (same && line.fresh && state !== connectivityState.TRANSIENT_FAILURE) return line;
     this.drop();
     return undefined;
   }
@@ -159,15 +172,14 @@ export class Wire {
     }
   }
 
-  #make(): Client {
+  #make(): Line {
     const scheme = this.#address.ip.includes(':') ? 'ipv6' : 'ipv4';
     const { tls } = this.#options;
-    this.#context = tls?.context;
-    const secured = this.#context && credentials.createFromSecureContext(this.#context, { checkServerIdentity: tls?.checkServerIdentity });
-    const client = new Client(`${scheme}:${formatAddress(this.#address)}`, secured ?? credentials.createInsecure(), this.#channelOptions());
-    this.#client = client;
-    this.#fresh = true;
-    return client;
+    const context = tls?.context;
+    const secured = context && credentials.createFromSecureContext(context, { checkServerIdentity: tls?.checkServerIdentity });
+    const target = `${scheme}:${formatAddress(this.#address)}`;
+    this.#line = new Line(target, secured ?? credentials.createInsecure(), context, this.#channelOptions());
+    return this.#line;
   }
 
   #channelOptions(): ClientOptions {
@@ -179,9 +191,6 @@ export class Wire {
       'grpc.enable_retries': 0,
       'grpc.enable_http_proxy': 0,
       'grpc.enable_channelz': 0,
-      'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
-      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-      'grpc.keepalive_permit_without_calls': 0,
       'grpc.initial_reconnect_backoff_ms': RECONNECT_MIN_MS,
       'grpc.max_reconnect_backoff_ms': RECONNECT_MAX_MS,
       'grpc.max_receive_message_length': this.#options.maxReceiveBytes,
@@ -189,19 +198,21 @@ export class Wire {
     };
   }
 
-  #invoke(client: Client, request: WireRequest, leftMs: number, stop: Stop): Promise<Answer> {
-    this.#watch(client);
+  #invoke(line: Line, request: WireRequest, leftMs: number, stop: Stop): Promise<Answer> {
+    this.#watch(line);
     return new Promise((resolve) => {
       let headers = false;
       const deadline = this.#options.clock.now() + Math.min(Math.max(1, leftMs), LONGEST_DEADLINE_MS);
       try {
         const { path, bytes, metadata = new Metadata() } = request;
         const call = untraced(() =>
-          client.makeUnaryRequest(path, identity, identity, bytes, metadata, { deadline }, (error, response) => {
+          line.client.makeUnaryRequest(path, identity, identity, bytes, metadata, { deadline }, (error, response) => {
             stop.act = undefined;
-            resolve(error === null ? answered(response) : this.#failed(client, error, call.getPeer(), headers));
+            resolve(error === null ? answered(response) : this.#failed(line, error, call.getPeer(), headers));
+            line.ended();
           }),
         );
+        line.began();
         stop.act = () => call.cancel();
         call.on('metadata', (metadata) => {
           headers = isGrpc(contentType(metadata));
@@ -213,27 +224,26 @@ export class Wire {
     });
   }
 
-  #failed(client: Client, error: ServiceError, peer: string, headers: boolean): Answer {
+  #failed(line: Line, error: ServiceError, peer: string, headers: boolean): Answer {
     const { code, details } = error;
     // The peer of a call is the channel's own target until a stream was made for it, and then an address (or "unknown").
-    if (peer === client.getChannel().getTarget()) {
-      const stuck = this.#client !== client;
+    if (peer === line.client.getChannel().getTarget()) {
+      const stuck = this.#line !== line;
       if (!stuck) this.drop();
       if (this.#options.tls !== undefined && ABOUT_TLS.test(details)) return unsent(code, details, 'untrusted');
       return unsent(code, details, !stuck && saidNo(details) ? 'refused' : 'silent');
     }
-    const alive = client.getChannel().getConnectivityState(false) === connectivityState.READY;
-    return broken({ code, details, contentType: contentType(error.metadata), headers, alive });
+    return broken({ code, details, contentType: contentType(error.metadata), headers, alive: line.ready });
   }
 
-  /** Gives up a client that does not become READY, so that the calls that wait in it end and the next one dials anew. */
-  #watch(client: Client): void {
-    if (this.#watched === client || client.getChannel().getConnectivityState(false) === connectivityState.READY) return;
-    this.#watched = client;
+  /** Gives up a line that does not become READY, so that the calls that wait in it end and the next one dials anew. */
+  #watch(line: Line): void {
+    if (this.#watched === line || line.ready) return;
+    this.#watched = line;
     const { clock, connectTimeoutMs } = this.#options;
     void clock.sleep(connectTimeoutMs, this.#end.signal).then(() => {
-      if (this.#watched === client) this.#watched = undefined;
-      if (this.#client === client && client.getChannel().getConnectivityState(false) !== connectivityState.READY) this.drop();
+      if (this.#watched === line) this.#watched = undefined;
+      if (this.#line === line && !line.ready) this.drop();
     });
   }
 }

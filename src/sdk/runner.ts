@@ -21,7 +21,7 @@ import { sdkClock } from './clock.js';
 import { type Api, connectBy } from './connect.js';
 import { enroll } from './enroll.js';
 import { retrying } from './retrying.js';
-import { type ServerTlsOptions, serverCredentials } from './server-tls.js';
+import { type ServerTlsOptions, serverTls } from './server-tls.js';
 
 export { type Handler, PermanentError } from './attempts.js';
 
@@ -96,7 +96,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
     'grpc.keepalive_timeout_ms': 5_000,
   });
   server.addService(RunnerServiceService, service({ id, boot }, attempts));
-  const serving = serverCredentials(options.serverTls);
+  const serving = serverTls(options.serverTls);
   const api = connectBy(new Access(options, clock), { clock });
   const port = await listen(server, formatAddress({ ip, port: options.port ?? 0 }), serving).catch((error: unknown) => {
     api.close();

@@ -1,7 +1,6 @@
-import { createSecureContext } from 'node:tls';
-import { ServerCredentials } from '@grpc/grpc-js';
 import { toError } from '../domain/errors.js';
 import { checkCertificates } from '../domain/pem.js';
+import { ServerTls } from '../sockets/tls.js';
 
 /** PEM, as text or as the bytes of a file. */
 export type Pem = string | Uint8Array;
@@ -28,17 +27,19 @@ export function checkPem(what: string, pem: Pem): void {
   }
 }
 
-/** Plaintext without options. Throws TypeError that names the option. */
-export function serverCredentials(options: ServerTlsOptions | undefined): ServerCredentials {
-  if (options === undefined) return ServerCredentials.createInsecure();
+/** A replica that has not done its part of TLS by then is cut off. */
+const HANDSHAKE_MS = 10_000;
+
+/** undefined, which is plaintext, without options. Throws TypeError that names the option. */
+export function serverTls(options: ServerTlsOptions | undefined): ServerTls | undefined {
+  if (options === undefined) return undefined;
   const { cert, key, clientCa } = options;
   checkPem('serverTls.cert', cert);
   if (clientCa !== undefined) checkPem('serverTls.clientCa', clientCa);
   try {
-    createSecureContext({ cert: pemBytes(cert), key: pemBytes(key) });
+    const material = { cert: pemBytes(cert), key: pemBytes(key), clientCa: clientCa === undefined ? undefined : pemBytes(clientCa) };
+    return new ServerTls(material, { handshakeMs: HANDSHAKE_MS, requireClient: clientCa !== undefined });
   } catch (error) {
     throw new TypeError(`serverTls.key: does not go with serverTls.cert: ${toError(error).message}`, { cause: error });
   }
-  const pair = { cert_chain: pemBytes(cert), private_key: pemBytes(key) };
-  return ServerCredentials.createSsl(clientCa === undefined ? null : pemBytes(clientCa), [pair], clientCa !== undefined);
 }

@@ -32,15 +32,16 @@ const BELOW = ['jobs', 'fleet', 'links', 'store', 'domain', 'config'];
 const MAY_IMPORT: Record<string, string[]> = {
   domain: [],
   config: ['domain'],
+  sockets: ['domain'],
   store: ['domain', 'config'],
-  links: ['domain', 'config', 'generated'],
+  links: ['sockets', 'domain', 'config', 'generated'],
   jobs: ['links', 'store', 'domain', 'config'],
   fleet: ['jobs', 'links', 'store', 'domain', 'config'],
-  grpc: [...BELOW, 'generated'],
+  grpc: [...BELOW, 'sockets', 'generated'],
   http: BELOW,
   health: BELOW,
-  lifecycle: ['grpc', 'http', 'health', ...BELOW],
-  sdk: ['domain', 'generated'],
+  lifecycle: ['grpc', 'http', 'health', 'sockets', ...BELOW],
+  sdk: ['sockets', 'domain', 'generated'],
   cli: ['sdk', 'lifecycle', 'domain', 'config'],
 };
 
@@ -50,7 +51,7 @@ const OWNERS: Record<string, string[]> = {
   bullmq: ['health'],
   'prom-client': ['http'],
   '@opentelemetry/api': ['lifecycle', 'sdk'],
-  '@grpc/grpc-js': ['grpc', 'links', 'sdk'],
+  '@grpc/grpc-js': ['grpc', 'links', 'sdk', 'sockets'],
 };
 
 function wrongDirection({ path, text }: Source): string[] {
@@ -124,7 +125,7 @@ export const rules: Rule[] = [
     good: [{ path: 'src/grpc/server.ts', text: "import { a } from '../jobs/submit.js'; // from '../health/check.js'" }],
   },
   {
-    name: 'ioredis and redlock are for store, bullmq for health, prom-client for http, grpc-js for grpc, links and sdk',
+    name: 'ioredis and redlock are for store, bullmq for health, prom-client for http, grpc-js for grpc, links, sdk and sockets',
     remedy: 'use the port that the owning folder offers',
     applies: (path) => inSrc(path) && !['main', 'index'].includes(layerOf(path)),
     broken: foreignPackage,

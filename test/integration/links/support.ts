@@ -13,6 +13,8 @@ const identity = (bytes: Buffer) => bytes;
 export interface Served {
   port: number;
   stop(): void;
+  /** Goes as servers should: takes nothing new (GOAWAY), and ends when what runs has ended. */
+  leave(): void;
 }
 
 /** Who serves otherwise than by plaintext, or not on 127.0.0.1. */
@@ -45,7 +47,7 @@ export async function serve(handlers: Record<string, Handler>, port = 0, { crede
       error === null ? resolve(at) : reject(error),
     );
   });
-  return { port: bound, stop: () => server.forceShutdown() };
+  return { port: bound, stop: () => server.forceShutdown(), leave: () => server.tryShutdown(() => undefined) };
 }
 
 export function fail(code: number, details: string): Handler {

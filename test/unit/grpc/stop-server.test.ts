@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { stopServer } from '../../../src/grpc/server.js';
-import { TcpServer } from '../../../src/grpc/tcp-server.js';
+import { TcpServer } from '../../../src/sockets/tcp-server.js';
 import { until } from '../../helpers/until.js';
 
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';

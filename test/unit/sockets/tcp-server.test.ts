@@ -5,9 +5,10 @@ import { credentials } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { HealthClient, HealthService as HealthDefinition } from '../../../src/grpc/generated/grpc/health/v1/health.js';
 import { HealthService, HealthState } from '../../../src/grpc/health-service.js';
-import { type TcpOptions, TcpServer } from '../../../src/grpc/tcp-server.js';
-import { ServerTls } from '../../../src/grpc/tls.js';
+import { type TcpOptions, TcpServer } from '../../../src/sockets/tcp-server.js';
+import { ServerTls } from '../../../src/sockets/tls.js';
 import { createCa } from '../../helpers/certs.js';
+import { timerOf } from '../../helpers/tcp-timer.js';
 
 const ends: (() => void)[] = [];
 afterEach(() => {
@@ -33,14 +34,6 @@ function check(target: string, security = credentials.createInsecure()): Promise
   const client = new HealthClient(target, security);
   ends.push(() => client.close());
   return new Promise((resolve, reject) => client.check({ service: '' }, (error, answer) => (error ? reject(error) : resolve(answer.status))));
-}
-
-/** The kernel's timer of the socket at that local and remote port: 2 is keepalive, while nothing is under way. */
-function timerOf(local: number, remote: number): string | undefined {
-  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0');
-  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n');
-  const line = lines.find((text) => new RegExp(`^\\s*\\d+: [0-9A-F]{8}:${hex(local)} [0-9A-F]{8}:${hex(remote)} `).test(text));
-  return line?.trim().split(/\s+/)[5]?.slice(0, 2);
 }
 
 test('calls go through it, over IPv4 and IPv6, and over TLS', async () => {
@@ -70,8 +63,8 @@ test.runIf(process.platform === 'linux')('its connections are kept alive by TCP'
   await expect.poll(() => timerOf(port, socket.localPort ?? 0)).toBe('02');
 });
 
-test('no server of ours pings: grpc-js takes a connection that is asked to go for dead, and cuts off what is under way on it', () => {
-  for (const file of ['server.ts', 'tcp-server.ts', 'door.ts']) {
-    expect(readFileSync(new URL(`../../../src/grpc/${file}`, import.meta.url), 'utf8')).not.toMatch(/'grpc\.keepalive/);
+test('nothing of ours that has calls to keep pings: grpc-js takes a connection that is asked to go for dead, and cuts off what is under way on it', () => {
+  for (const file of ['grpc/server.ts', 'sockets/tcp-server.ts', 'sockets/door.ts', 'links/wire.ts', 'sdk/runner.ts']) {
+    expect(readFileSync(new URL(`../../../src/${file}`, import.meta.url), 'utf8'), file).not.toMatch(/'grpc\.keepalive/);
   }
 });

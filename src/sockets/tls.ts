@@ -3,7 +3,7 @@ import { createSecureContext, createServer as createTlsServer, type SecureContex
 
 /** PEM, each. */
 export interface TlsMaterial {
-  /** The replica's certificate, and those between it and its authority. */
+  /** The server's certificate, and those between it and its authority. */
   cert: Buffer;
   key: Buffer;
   /** Who signs clients' certificates; undefined: clients are not asked for one. */
@@ -13,6 +13,8 @@ export interface TlsMaterial {
 export interface TlsLimits {
   /** A connection whose handshake takes longer is cut. */
   handshakeMs: number;
+  /** A connection without a good certificate of its client's is cut, too. Default: it is taken, and who is on it must bring a token (see Guard). */
+  requireClient?: boolean;
 }
 
 /** TLS 1.2 at the least, whatever Node's own minimum is. Throws an Error that says what is wrong with the material. */
@@ -25,17 +27,17 @@ function contextOf({ cert, key, clientCa }: TlsMaterial): SecureContextOptions {
 
 /**
  * TLS of a listener, whose certificates can be exchanged while it serves; connections that are open keep theirs. A client's certificate is
- * asked for and checked, and a connection without a good one is taken all the same: who is on it must bring a token (see Guard).
+ * asked for and checked where there is an authority for it.
  */
 export class ServerTls {
-  readonly #handshakeMs: number;
+  readonly #limits: TlsLimits;
   readonly #servers = new Set<SecureServer>();
   #context: SecureContextOptions;
   readonly #asks: boolean;
 
   /** Throws as `replace` does. */
-  constructor(material: TlsMaterial, { handshakeMs }: TlsLimits) {
-    this.#handshakeMs = handshakeMs;
+  constructor(material: TlsMaterial, limits: TlsLimits) {
+    this.#limits = limits;
     this.#context = contextOf(material);
     this.#asks = material.clientCa !== undefined;
   }
@@ -48,13 +50,14 @@ export class ServerTls {
 
   /** A server that speaks HTTP/2 over it, with the certificates of the day. It listens nowhere yet. */
   serve(options: ServerOpts): SecureServer {
+    const { handshakeMs, requireClient = false } = this.#limits;
     const server = createTlsServer({
       ...options,
       ...this.#context,
       ALPNProtocols: ['h2'],
-      handshakeTimeout: this.#handshakeMs,
+      handshakeTimeout: handshakeMs,
       requestCert: this.#asks,
-      rejectUnauthorized: false,
+      rejectUnauthorized: requireClient,
     });
     this.#servers.add(server);
     server.once('close', () => this.#servers.delete(server));

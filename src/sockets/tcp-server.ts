@@ -11,7 +11,7 @@ export type TcpOptions = Omit<DoorOptions, 'enter'>;
  * A gRPC server on sockets, and under TLS, of its own: grpc-js gets what has come through the door. The sockets are kept alive by TCP.
  *
  * grpc-js has pings of its own (`grpc.keepalive_time_ms`), and they must stay off on a server: a connection that has been asked to go (by its age, or
- * because the server stops) takes no ping, grpc-js takes that for a dead peer, and cuts off whatever is still under way on it, twenty
+ * because the server stops, or by its client) takes no ping, grpc-js takes that for a dead peer, and cuts off whatever is still under way on it,
  * seconds into a grace of minutes.
  */
 export class TcpServer extends Server {

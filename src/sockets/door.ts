@@ -1,6 +1,7 @@
 import { createServer, type Server as NetServer, type ServerOpts, type Socket } from 'node:net';
 import type { Clock } from '../domain/clock.js';
 import type { Listener, Observer, TurnedAway } from '../domain/observer.js';
+import { TCP_KEEPALIVE_MS } from './kept-alive.js';
 import type { ServerTls } from './tls.js';
 
 export interface DoorLimits {
@@ -8,8 +9,8 @@ export interface DoorLimits {
   maxConnections: number;
   /** HTTP/2 must have begun by then, after TLS where there is any. */
   prefaceMs: number;
-  /** Whatever its peer does, a connection is over after so long: it was asked to go, and had its grace, before. */
-  lifeMs: number;
+  /** Whatever its peer does, a connection is over after so long: it was asked to go, and had its grace, before. undefined: none is. */
+  lifeMs: number | undefined;
 }
 
 export interface DoorOptions {
@@ -21,8 +22,6 @@ export interface DoorOptions {
   enter: (socket: Socket) => void;
 }
 
-/** A connection of which nothing is heard for so long is asked by the kernel, ten times a second apart, and closed if nothing answers. */
-const TCP_KEEPALIVE_MS = 20_000;
 /** HTTP/2 begins with 24 bytes, and with the header of a frame SETTINGS right after them. */
 const PREFACE_BYTES = 24 + 9;
 
@@ -97,9 +96,9 @@ export class Door {
     const { listener, limits, clock, observer } = this.#options;
     this.#sockets.add(socket);
     observer.connections(listener, this.#sockets.size);
-    const stop = clock.after(limits.lifeMs, () => socket.destroy());
+    const stop = limits.lifeMs === undefined ? undefined : clock.after(limits.lifeMs, () => socket.destroy());
     socket.once('close', () => {
-      stop();
+      stop?.();
       this.#sockets.delete(socket);
       observer.connections(listener, this.#sockets.size);
     });
@@ -125,6 +124,6 @@ export class Door {
 }
 
 /** Where nobody says otherwise. */
-export const DOOR_LIMITS: DoorLimits = { maxConnections: 20_000, prefaceMs: 10_000, lifeMs: 700_000 };
+export const DOOR_LIMITS: DoorLimits = { maxConnections: 20_000, prefaceMs: 10_000, lifeMs: undefined };
 
 const SOCKETS: ServerOpts = { noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_KEEPALIVE_MS };
