@@ -1,4 +1,4 @@
-import { Server, type ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
+import { type Server, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
 import { type Clock, type Ids, type Random, systemIds, systemRandom } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import { formatAddress } from '../domain/worker.js';
@@ -14,6 +14,7 @@ import {
   RunnerStatus,
 } from '../grpc/generated/muster/v1/runner.js';
 import { WorkerInfo } from '../grpc/generated/muster/v1/worker.js';
+import { TcpServer } from '../sockets/tcp-server.js';
 import { Access, type Where } from './access.js';
 import { ApiError } from './api-error.js';
 import { Attempts, type Handler, Refusal } from './attempts.js';
@@ -88,17 +89,15 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { clock = sdkClock, random = systemRandom, ids = systemIds, id, pool, ip, slots = 1, handlers } = options;
   const { boot = ids.jobId() } = options;
   const attempts = new Attempts(slots, handlers, clock, pool);
-  const server = new Server({
+  const server = new TcpServer({
     'grpc.max_receive_message_length': options.maxReceiveBytes ?? MESSAGE_BYTES,
     'grpc.max_send_message_length': MESSAGE_BYTES,
     'grpc.max_concurrent_streams': slots * 4 + 64,
-    'grpc.keepalive_time_ms': 20_000,
-    'grpc.keepalive_timeout_ms': 5_000,
   });
   server.addService(RunnerServiceService, service({ id, boot }, attempts));
   const serving = serverTls(options.serverTls);
   const api = connectBy(new Access(options, clock), { clock });
-  const port = await listen(server, formatAddress({ ip, port: options.port ?? 0 }), serving).catch((error: unknown) => {
+  const port = await server.listen(formatAddress({ ip, port: options.port ?? 0 }), serving).catch((error: unknown) => {
     api.close();
     throw error;
   });
@@ -172,12 +171,6 @@ async function within(promise: Promise<void>, ms: number, clock: Clock): Promise
   const over = new AbortController();
   await Promise.race([promise, clock.sleep(ms, over.signal)]);
   over.abort();
-}
-
-function listen(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, port) => (error === null ? resolve(port) : reject(error)));
-  });
 }
 
 function service({ id, boot }: Pick<WorkerInfo, 'id' | 'boot'>, attempts: Attempts): RunnerServiceServer {
