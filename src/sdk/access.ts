@@ -3,6 +3,7 @@ import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { type ChannelCredentials, Client, type ClientOptions, credentials, Metadata, status } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
+import { KeptAlive } from '../sockets/kept-alive.js';
 import { ApiError, Unauthenticated } from './api-error.js';
 import { checkPem, type Pem, pemBytes } from './server-tls.js';
 import { hostsOf, isLoopback, isTarget } from './target.js';
@@ -69,9 +70,9 @@ export class Access {
     this.token = token;
   }
 
-  /** A channel of its own. `target`: those addresses in another order. */
+  /** A channel of its own, kept alive by TCP. `target`: those addresses in another order. */
   client(options: ClientOptions, target = this.target): Client {
-    return new Client(target, this.credentials, { ...options, ...this.channel });
+    return new Client(target, new KeptAlive(this.credentials), { ...options, ...this.channel });
   }
 
   /**

@@ -20,6 +20,8 @@ export interface Replica {
   port: number;
   /** Cuts every connection and frees the port. */
   kill(): void;
+  /** Asks every connection to go, and frees the port; what is under way goes on. */
+  leave(): void;
 }
 
 /** A real gRPC server over a real socket that speaks Muster's services with the given answers; the rest is UNIMPLEMENTED. */
@@ -33,7 +35,7 @@ export async function startReplica(answers: Answers, port = 0, credentials = Ser
   const bound = await new Promise<number>((resolve, reject) => {
     server.bindAsync(`127.0.0.1:${port}`, credentials, (error, at) => (error === null ? resolve(at) : reject(error)));
   });
-  return { target: `127.0.0.1:${bound}`, port: bound, kill: () => server.forceShutdown() };
+  return { target: `127.0.0.1:${bound}`, port: bound, kill: () => server.forceShutdown(), leave: () => server.tryShutdown(() => undefined) };
 }
 
 /** A handler out of a function of the request; what it throws is the status. */

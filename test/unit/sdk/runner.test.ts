@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { connect } from 'node:net';
 import { credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { Assignment, Contract } from '../../../src/grpc/generated/muster/v1/common.js';
@@ -7,7 +5,6 @@ import { type ExecuteResponse, type ProbeResponse, RunnerServiceClient, RunnerSt
 import type { DeregisterRequest, WorkerInfo } from '../../../src/grpc/generated/muster/v1/worker.js';
 import { toDuration } from '../../../src/sdk/duration.js';
 import { type Handler, PermanentError, type Runner, type RunnerOptions, startRunner } from '../../../src/sdk/runner.js';
-import { timerOf } from '../../helpers/tcp-timer.js';
 import { until } from '../../helpers/until.js';
 import { type Answers, answer, Refused, startReplica } from './replica.js';
 
@@ -285,16 +282,6 @@ test('close ends at once, also before it was registered', async () => {
   expect(runs[0]?.signal.aborted).toBe(true);
   expect(await runner.registered).toBe(false);
   await runner.stop();
-});
-
-test.runIf(process.platform === 'linux')('its connections are kept alive by TCP', async () => {
-  const runner = await start({});
-  const port = Number(runner.address.split(':')[1]);
-  const socket = connect({ port, host: '127.0.0.1' });
-  open.push({ close: () => socket.destroy() });
-  // Its SETTINGS: the server has the connection by then.
-  await once(socket, 'data');
-  await until(() => timerOf(port, socket.localPort ?? 0) === '02', { what: "the kernel's keepalive timer" });
 });
 
 test('a port that is taken rejects', async () => {
