@@ -8,7 +8,7 @@ const shared = { pool: 'forks', hookTimeout: 30_000, teardownTimeout: 10_000 } a
 const processes = { testTimeout: 120_000, hookTimeout: 120_000 };
 
 /** They load the machine as far as it goes, or compare what they measure. */
-const BUSY = ['balancers', 'chaos', 'cost', 'demo', 'hostile'].map((name) => `test/e2e/${name}.test.ts`);
+const BUSY = ['balancers', 'chaos', 'cost', 'demo', 'flood', 'hostile'].map((name) => `test/e2e/${name}.test.ts`);
 
 export default defineConfig({
   test: {

@@ -9,7 +9,7 @@ import { Exposition } from '../helpers/exposition.js';
 import type { FloodSettings, Knock } from '../helpers/flood-process.js';
 import { testFile, token } from '../helpers/secured.js';
 
-/** `FLOOD_CONNECTIONS=10000 npm test -- --project e2e test/e2e/flood.test.ts` for more of them, and the figures; a multiple of 8. */
+/** `FLOOD_CONNECTIONS=10000 npm test -- --project busy test/e2e/flood.test.ts` for more of them, and the figures; a multiple of 8. */
 const CONNECTIONS = Number(process.env['FLOOD_CONNECTIONS'] ?? 800);
 const AT_ONCE = 50;
 const CALM_JOBS = 100;
