@@ -2,6 +2,7 @@ import type { Answer } from '../domain/answer.js';
 import type { Clock } from '../domain/clock.js';
 import { Code } from '../domain/job.js';
 import type { Line } from './line.js';
+import type { WireCall } from './wire.js';
 
 /** How a connection that was given up is asked whether it lives. */
 export interface Asking {
@@ -12,10 +13,10 @@ export interface Asking {
 
 export interface RetiredOptions extends Asking {
   clock: Clock;
-  /** Asks the worker a question without consequences, on that line. It counts as a call of the line's. Never rejects. */
-  ask(line: Line, timeoutMs: number): Promise<Answer>;
+  /** Asks the worker a question without consequences, on that line. It counts as a call of the line's. */
+  ask(line: Line, timeoutMs: number): WireCall;
   /** The same where the worker is spoken to now. */
-  askElsewhere(timeoutMs: number): Promise<Answer>;
+  askElsewhere(timeoutMs: number): WireCall;
 }
 
 /**
@@ -59,8 +60,8 @@ export class Retired {
       await clock.sleep(everyMs, over);
       if (over.aborted) return;
       if (!line.ready) return this.#end(line);
-      if (!isMute(await ask(line, timeoutMs)) || !line.ready) continue;
-      const [here, there] = await Promise.all([ask(line, timeoutMs), askElsewhere(timeoutMs)]);
+      if (!isMute(await answerOf(ask(line, timeoutMs), over)) || !line.ready) continue;
+      const [here, there] = await Promise.all([answerOf(ask(line, timeoutMs), over), answerOf(askElsewhere(timeoutMs), over)]);
       if (isMute(here) && there.spoke && !over.aborted) line.cut();
     }
   }
@@ -71,6 +72,12 @@ export class Retired {
     line.onIdle = undefined;
     line.close();
   }
+}
+
+/** Cancelled when all is over. */
+function answerOf(call: WireCall, over: AbortSignal): Promise<Answer> {
+  over.addEventListener('abort', call.cancel, { once: true });
+  return call.answer.finally(() => over.removeEventListener('abort', call.cancel));
 }
 
 /** Sent on a connection that is thought to live, and nothing came. */

@@ -85,20 +85,13 @@ export class Wire {
     this.#retired = new Retired({
       ...asking,
       clock,
-      ask: (line, timeoutMs) => this.#invoke(line, { ...QUESTION, timeoutMs }, timeoutMs, { wanted: false, act: undefined }),
-      askElsewhere: (timeoutMs) => this.call({ ...QUESTION, timeoutMs }).answer,
+      ask: (line, timeoutMs) => this.#callOn(line, { ...QUESTION, timeoutMs }),
+      askElsewhere: (timeoutMs) => this.call({ ...QUESTION, timeoutMs }),
     });
   }
 
   call(request: WireRequest): WireCall {
-    const stop: Stop = { wanted: false, act: undefined };
-    const cancel = () => {
-      stop.wanted = true;
-      stop.act?.();
-    };
-    const line = this.#usable();
-    const answer = line === undefined ? this.#connect(request, stop) : this.#invoke(line, request, request.timeoutMs, stop);
-    return { cancel, answer };
+    return this.#callOn(this.#usable(), request);
   }
 
   /** The next call dials anew; calls that are open go on, calls that still wait for the connection end as not sent. */
@@ -114,6 +107,17 @@ export class Wire {
     this.#line?.close();
     this.#line = undefined;
     this.#retired.close();
+  }
+
+  /** Without a line one is made first. */
+  #callOn(line: Line | undefined, request: WireRequest): WireCall {
+    const stop: Stop = { wanted: false, act: undefined };
+    const cancel = () => {
+      stop.wanted = true;
+      stop.act?.();
+    };
+    const answer = line === undefined ? this.#connect(request, stop) : this.#invoke(line, request, request.timeoutMs, stop);
+    return { cancel, answer };
   }
 
   async #connect(request: WireRequest, stop: Stop): Promise<Answer> {

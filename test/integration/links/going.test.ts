@@ -120,13 +120,13 @@ describe('what a worker runs when its connection goes, and answers', () => {
 
 describe('a connection that was given up', () => {
   /** A link with a call open on a connection that was given up, and on which the worker has answered a question since. */
-  async function givenUp() {
+  async function givenUp(asking = ASKING) {
     const { calls, handler } = gate();
     const { asked, handler: healthy } = health();
-    const worked = { busy: true };
-    const served = await worker({ [SAY]: handler, [CHECK]: (call, done) => (worked.busy ? undefined : healthy(call, done)) });
+    const worked = { busy: true, unanswered: 0 };
+    const served = await worker({ [SAY]: handler, [CHECK]: (call, done) => (worked.busy ? void worked.unanswered++ : healthy(call, done)) });
     const tap = await tapped(served.port);
-    const { link, events } = dial(tap.port);
+    const { link, events } = dial(tap.port, { asking });
     link.assign(assignmentOf());
     await until(() => calls.length === 1);
     const [old = 0] = [...tap.open].slice(-1);
@@ -164,8 +164,11 @@ describe('a connection that was given up', () => {
     expect(await events.delivery()).toMatchObject({ kind: 'result', outcome: { ok: true } });
   });
 
-  it('ends with the link', async () => {
-    const { link, events, tap } = await givenUp();
+  it('ends with the link, and so does the question on it', async () => {
+    const { link, events, worked, tap } = await givenUp({ everyMs: 20, timeoutMs: 60_000 });
+    const { unanswered } = worked;
+    worked.busy = true;
+    await until(() => worked.unanswered > unanswered, { what: 'a question that is not answered' });
     link.close();
     expect(await events.delivery()).toMatchObject({ kind: 'unknown' });
     await until(() => tap.open.size === 0, { what: 'all connections to be closed' });

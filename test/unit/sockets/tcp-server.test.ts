@@ -63,7 +63,7 @@ test.runIf(process.platform === 'linux')('its connections are kept alive by TCP'
   await expect.poll(() => timerOf(port, socket.localPort ?? 0)).toBe('02');
 });
 
-test('nothing of ours that has calls to keep pings: grpc-js takes a connection that is asked to go for dead, and cuts off what is under way on it', () => {
+test('no server of ours pings, and no link: grpc-js takes a connection that is asked to go for dead, and cuts off what is under way on it', () => {
   for (const file of ['grpc/server.ts', 'sockets/tcp-server.ts', 'sockets/door.ts', 'links/wire.ts', 'sdk/runner.ts']) {
     expect(readFileSync(new URL(`../../../src/${file}`, import.meta.url), 'utf8'), file).not.toMatch(/'grpc\.keepalive/);
   }
