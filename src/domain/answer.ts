@@ -117,11 +117,16 @@ export function readCall(reading: CallReading, manner: Manner = {}): Delivery {
   if (answer.code === Code.OK) return readMessage(reading, manner);
   if (aborted && answer.code === Code.CANCELLED) return { kind: 'aborted', stopped: stopped(answer, manner) };
   if (OUR_LIMIT.test(answer.details)) return failed(answer.code, 'payload_too_large', answer.details, false);
-  if (answer.reach !== 'sent') return aborted ? { kind: 'aborted', stopped: true } : released(`unreachable: ${answer.details}`);
+  if (answer.reach !== 'sent') return aborted ? { kind: 'aborted', stopped: true } : unreachable(answer);
   if (answer.code === Code.RESOURCE_EXHAUSTED && TOO_LARGE.test(answer.details)) return tooLarge(answer);
   if (answer.refusedStream) return released(`stream refused: ${answer.details}`);
   if (!answer.spoke) return lost(answer);
   return readStatus(reading, manner);
+}
+
+/** Who is not trusted now will not be in a moment: it gets no jobs until a probe has reached it. */
+function unreachable({ reach, details }: Answer): Delivery {
+  return { kind: 'released', reason: `unreachable: ${details}`.slice(0, MAX_MESSAGE_CHARS), blocked: reach === 'untrusted' };
 }
 
 /** A call that we ended ourselves says nothing of the run, unless it was never sent. */

@@ -71,6 +71,8 @@ export interface Observer {
   connections(listener: Listener, open: number): void;
   /** `peer`: its address without the port; '' when it is gone already. */
   turnedAway(listener: Listener, why: TurnedAway, peer: string): void;
+  /** A worker that was not trusted was left suspect, for want of a proof that our own keys are the right ones. */
+  spared(): void;
   /** A certificate was read, at the start or again. `expiresAt`: ms since 1970, of the first in its file to expire. */
   certificate(use: CertificateUse, expiresAt: number): void;
   /** For each method that is served, once. undefined: nobody counts. `service`: with its package. */
@@ -91,6 +93,7 @@ export const UNOBSERVED: Observer = {
   refused: () => {},
   connections: () => {},
   turnedAway: () => {},
+  spared: () => {},
   certificate: () => {},
   rpc: () => undefined,
 };
@@ -116,6 +119,7 @@ export function observers(all: readonly Observer[]): Observer {
     refused: (reason) => each((one) => one.refused(reason)),
     connections: (listener, open) => each((one) => one.connections(listener, open)),
     turnedAway: (listener, why, peer) => each((one) => one.turnedAway(listener, why, peer)),
+    spared: () => each((one) => one.spared()),
     certificate: (use, expiresAt) => each((one) => one.certificate(use, expiresAt)),
     rpc: (service, method) => allRpc(all.map((one) => one.rpc(service, method))),
   };

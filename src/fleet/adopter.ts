@@ -2,6 +2,7 @@ import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { type DialTarget, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
+import type { Observer } from '../domain/observer.js';
 import type { WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Running } from '../jobs/running.js';
@@ -18,6 +19,9 @@ export interface AdopterOptions {
   clock: Clock;
   checks: CheckQueue;
   judgement: Judgement;
+  /** See `DialKeys.proven`. */
+  keysProven: () => boolean;
+  observer: Pick<Observer, 'spared'>;
   probeOnce: (target: DialTarget, timeoutMs: number) => Promise<ProbeAnswer>;
   timeoutMs: number;
   onError: (error: unknown) => void;
@@ -86,7 +90,8 @@ export class Adopter {
 
   /**
    * Tries to reach one worker over a fresh connection. Reached: this replica is its home from now on. Not reached: it is dead, unless a
-   * sign of life came meanwhile. Rejects with MusterError when this replica may not judge: another must.
+   * sign of life came meanwhile, or nothing but our own keys speaks against it: then it stays suspect, and its home asks again. Rejects with
+   * MusterError when this replica may not judge: another must.
    */
   async check(target: CheckTarget): Promise<Checked> {
     const { store, judgement, clock, timeoutMs, probeOnce } = this.#options;
@@ -103,9 +108,23 @@ export class Adopter {
       return await this.#adopt(record, answer);
     } catch (error) {
       if (!(error instanceof ProbeFailed)) throw error;
-      if (error.kind === 'untrusted') this.#options.onError(untrusted(target, error));
+      if (error.kind === 'untrusted') {
+        this.#options.onError(untrusted(target, error));
+        if (!this.#mayDistrust(target)) return 'spared';
+      }
       return await this.#bury(target, asked, error.kind);
     }
+  }
+
+  /** A DIAL_CA that is wrong for the whole fleet must not bury it: these keys, or those of the home that asks, have been seen to work. */
+  #mayDistrust({ distrusted = false }: CheckTarget): boolean {
+    const { keysProven, observer, onError } = this.#options;
+    if (distrusted || keysProven()) return true;
+    observer.spared();
+    const message =
+      'no worker was met by TLS since DIAL_CA, DIAL_CERT and DIAL_KEY were read: who is not trusted is suspect and not buried; see whether these files are right';
+    onError(new MusterError('failed_precondition', 'DIAL_KEYS_UNPROVEN', message));
+    return false;
   }
 
   async #adopt(record: WorkerRecord, answer: ProbeAnswer): Promise<Checked> {

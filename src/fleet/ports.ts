@@ -4,6 +4,8 @@ import type { WorkerRef } from '../domain/worker.js';
 export interface CheckTarget extends WorkerRef {
   /** The home that cannot reach it, or is gone. */
   home: string;
+  /** What it showed is not trusted by the home either, whose keys others are met by. */
+  distrusted?: boolean;
 }
 
 /** Gets workers checked by another replica; `health/` does it over BullMQ. */

@@ -1,4 +1,5 @@
 import type { Clock, Random } from '../domain/clock.js';
+import { toError } from '../domain/errors.js';
 import type { Outcome } from '../domain/job.js';
 import { type LeaseRef, type Link, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
 import type { HeldLease } from '../domain/worker.js';
@@ -20,6 +21,8 @@ export interface ProberOptions {
   random: Random;
   checks: CheckQueue;
   judgement: Judgement;
+  /** See `DialKeys.proven`. */
+  keysProven: () => boolean;
   intervalMs: number;
   /** Attached workers are asked to speak so often. */
   beatMs: number;
@@ -145,9 +148,8 @@ export class Prober {
       if (!(error instanceof ProbeFailed)) onError(error);
       // Nobody there: others make sure at once. Silence: the lease stays, and the sweep goes on asking.
       const refused = error instanceof ProbeFailed && error.kind === 'refused';
-      const reason = error instanceof Error ? error.message : String(error);
       // When Redis does not answer either, the attempt stays doubtful: the next sweep asks again.
-      await this.#missed(link, refused ? 1 : this.#options.misses, reason).catch(onError);
+      await this.#missed(link, refused ? 1 : this.#options.misses, error).catch(onError);
     }
   }
 
@@ -157,7 +159,7 @@ export class Prober {
     } catch (error) {
       if (!(error instanceof ProbeFailed)) throw error;
       if (error.kind === 'untrusted') this.#options.onError(untrusted(link.ref, error));
-      await this.#missed(link, this.#options.misses, error.message);
+      await this.#missed(link, this.#options.misses, error);
       return undefined;
     }
   }
@@ -209,16 +211,16 @@ export class Prober {
     return attempt !== undefined && restless(attempt);
   }
 
-  async #missed(link: Link, limit: number, reason: string): Promise<void> {
-    const { store, matching, links, checks, judgement } = this.#options;
+  async #missed(link: Link, limit: number, error: unknown): Promise<void> {
+    const { store, matching, links, checks, judgement, keysProven } = this.#options;
     const { ref } = link;
     if (!(await judgement.sound())) return;
-    const status = await matching.call(ref.pool, () => store.workers.suspect(ref, limit, reason.slice(0, 60)));
+    const status = await matching.call(ref.pool, () => store.workers.suspect(ref, limit, toError(error).message.slice(0, 60)));
     if (status === 'stale') return links.release(ref);
     if (status !== 'suspect') return;
     // Nobody else can ask an attached worker: a stream on which nothing is answered is as good as gone.
     if (link.contract === 'ATTACHED') this.#options.onMute(link);
-    else await checks.request([{ ...ref, home: store.home }]);
+    else await checks.request([{ ...ref, home: store.home, distrusted: isUntrusted(error) && keysProven() }]);
   }
 }
 
@@ -237,6 +239,10 @@ function pages(links: Link[]): { pool: string; links: Link[] }[] {
     page.links.push(link);
   }
   return all;
+}
+
+function isUntrusted(error: unknown): boolean {
+  return error instanceof ProbeFailed && error.kind === 'untrusted';
 }
 
 function restless({ phase }: Attempt): boolean {

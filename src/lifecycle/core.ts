@@ -117,6 +117,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     observer,
     onError,
   });
+  const keysProven = () => keys?.proven ?? true;
   const prober = new Prober({
     store,
     matching,
@@ -127,6 +128,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     random,
     checks,
     judgement,
+    keysProven,
     intervalMs: config.HEALTH_INTERVAL_MS,
     beatMs: config.BEAT_MS,
     timeoutMs: config.PING_TIMEOUT_MS,
@@ -143,7 +145,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     onError,
   });
   const common = { store, matching, links, clock, probeOnce: probe };
-  const adopter = new Adopter({ ...common, running, checks, judgement, timeoutMs: config.PING_TIMEOUT_MS, onError });
+  const adopter = new Adopter({ ...common, running, checks, judgement, keysProven, observer, timeoutMs: config.PING_TIMEOUT_MS, onError });
   const registrar = new Registrar({ ...common, policy, pingTimeoutMs: config.PING_TIMEOUT_MS, maxLinks: config.MAX_LINKS });
   const attacher = new Attacher({
     ...common,

@@ -21,6 +21,7 @@ export class DialKeys implements Contexts {
   readonly #files: WatchedFiles<Read>;
   readonly #observer: Pick<Observer, 'certificate'>;
   #context: SecureContext | undefined;
+  #proven = false;
 
   /** `onError`: told of files that cannot be used any more; what was read before stays in use. */
   constructor(config: DialConfig, clock: Clock, onError: (error: unknown) => void, observer: Pick<Observer, 'certificate'> = UNOBSERVED) {
@@ -61,8 +62,18 @@ export class DialKeys implements Contexts {
     return this.#context;
   }
 
+  /** Has any worker been met by the present keys? What workers show is no proof against them before: the keys may be the wrong ones. */
+  get proven(): boolean {
+    return this.#proven;
+  }
+
+  proved(context: SecureContext): void {
+    if (context === this.#context) this.#proven = true;
+  }
+
   #take({ context, cert }: Read): void {
     this.#context = context;
+    this.#proven = false;
     tellExpiry(this.#observer, 'dial', cert);
   }
 }

@@ -25,6 +25,7 @@ export function handshake(address: Address, timeoutMs: number, clock: Clock, tls
   return new Promise((resolve) => {
     const ended = new AbortController();
     const at = formatAddress(address);
+    const context = tls?.context;
     const session = tls === undefined ? connect(`http://${at}`) : connect(`https://${at}`, tls.options());
     let connected = false;
     session.once('connect', (_, socket) => {
@@ -40,7 +41,10 @@ export function handshake(address: Address, timeoutMs: number, clock: Clock, tls
     };
     // Some peers tell a certificate that they miss, or do not trust, by no more than the end of the connection.
     const hint = () => (tls !== undefined && connected ? ' (if it asks for a certificate: DIAL_CERT)' : '');
-    session.once('remoteSettings', () => end({ ok: true }));
+    session.once('remoteSettings', () => {
+      if (context !== undefined) tls?.proved(context);
+      end({ ok: true });
+    });
     const failed = (thrown: unknown) => {
       const { message } = toError(thrown);
       const trouble = tls && tlsTrouble(thrown, at, connected);

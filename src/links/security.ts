@@ -17,6 +17,8 @@ export interface DialKeys {
 export interface Contexts {
   /** Another object when they have changed. Throws MusterError when they were not read yet. */
   current(): SecureContext;
+  /** A worker was met by it, both sides content: it is not wrong for everybody. */
+  proved?(context: SecureContext): void;
 }
 
 /** Throws Error that names the setting. */
@@ -96,6 +98,11 @@ export class WorkerTls {
     const what = mismatch(subjectaltname, this.#wanted);
     return what === undefined ? undefined : new Error(what);
   };
+
+  /** A connection that was made with it got as far as HTTP/2. */
+  proved(context: SecureContext): void {
+    this.#contexts.proved?.(context);
+  }
 
   options(): ConnectionOptions {
     return { secureContext: this.context, servername: this.serverName, checkServerIdentity: this.checkServerIdentity };

@@ -5,7 +5,7 @@ import { Tally } from './tallies.js';
 const TURNED_AWAY: readonly TurnedAway[] = ['full', 'tls', 'silent'];
 
 /** What the sockets and certificates of a replica have to tell. */
-export function edgeMetrics(registry: Registry): Pick<Observer, 'connections' | 'turnedAway' | 'certificate'> {
+export function edgeMetrics(registry: Registry): Pick<Observer, 'connections' | 'turnedAway' | 'certificate' | 'spared'> {
   const registers = [registry];
   const open = new Map<Listener, number>();
   new Gauge({
@@ -20,6 +20,10 @@ export function edgeMetrics(registry: Registry): Pick<Observer, 'connections' | 
   const turnedAway = new Tally({
     ...{ name: 'muster_connections_refused_total', labels: ['listener', 'reason'], registry },
     help: 'Connections that were ended before any call. full: beyond MAX_CONNECTIONS; tls: no TLS, or not in time; silent: no HTTP/2 within PREFACE_MS',
+  });
+  const spared = new Tally({
+    ...{ name: 'muster_workers_spared_total', registry },
+    help: 'Times that a worker which was not trusted stayed suspect and was not buried, because nobody was met by TLS since DIAL_CA, DIAL_CERT and DIAL_KEY were read',
   });
   const expiries = new Map<CertificateUse, number>();
   new Gauge({
@@ -39,6 +43,9 @@ export function edgeMetrics(registry: Registry): Pick<Observer, 'connections' | 
     },
     turnedAway: (listener, why) => {
       turnedAway.of(listener, why).n++;
+    },
+    spared: () => {
+      spared.of().n++;
     },
     certificate: (use, expiresAt) => void expiries.set(use, expiresAt),
   };

@@ -46,6 +46,7 @@ const REASONS: ReadonlySet<string> = new Set([
   'refused',
   'silent',
   'answered_badly',
+  'untrusted',
 ]);
 
 const CODES = new Map<number, string>(Object.entries(Code).map(([name, code]) => [code, name]));
@@ -189,6 +190,10 @@ export class Metrics implements Observer {
 
   turnedAway(listener: Listener, why: TurnedAway, peer: string): void {
     this.#edge.turnedAway(listener, why, peer);
+  }
+
+  spared(): void {
+    this.#edge.spared();
   }
 
   certificate(use: CertificateUse, expiresAt: number): void {

@@ -112,7 +112,7 @@ describe('who cannot show that it is the worker', () => {
     const { kind, message } = await trouble(link);
     expect([kind, message]).toEqual(['untrusted', expect.stringMatching(said)]);
     link.assign(assignmentOf());
-    expect(await events.delivery()).toMatchObject({ kind: 'released', reason: expect.stringMatching(said), blocked: false });
+    expect(await events.delivery()).toMatchObject({ kind: 'released', reason: expect.stringMatching(said), blocked: true });
     expect([calls, events.heardCount]).toEqual([0, 0]);
   });
 

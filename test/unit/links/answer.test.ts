@@ -66,6 +66,14 @@ describe('the answer of a call', () => {
     }
   });
 
+  it('is released when the worker was not trusted, who is given nothing more until a probe has reached it', () => {
+    for (const contract of CONTRACTS) {
+      const unsent = { code: Code.UNAVAILABLE, reach: 'untrusted', spoke: false } as const;
+      expect(read(contract, unsent)).toEqual({ kind: 'released', reason: 'unreachable: why', blocked: true });
+      expect(word(read(contract, unsent, { aborted: true }))).toBe('aborted');
+    }
+  });
+
   it('keeps the code in the failure to use if an unknown one proves lost', () => {
     for (const code of [Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED]) {
       expect(read('METHOD', { code, spoke: false })).toMatchObject({ outcome: { ok: false, failure: { code, message: 'why', retryable: true } } });
