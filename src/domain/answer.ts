@@ -124,9 +124,13 @@ export function readCall(reading: CallReading, manner: Manner = {}): Delivery {
   return readStatus(reading, manner);
 }
 
-/** Who is not trusted now will not be in a moment: it gets no jobs until a probe has reached it. */
-function unreachable({ reach, details }: Answer): Delivery {
-  return { kind: 'released', reason: `unreachable: ${details}`.slice(0, MAX_MESSAGE_CHARS), blocked: reach === 'untrusted' };
+/**
+ * Who is not reached or not trusted now will hardly be in a moment: it gets no jobs until a probe has reached it, and the job goes elsewhere.
+ * Unless it is us who did not send it, because the link has ended.
+ */
+function unreachable({ code, details }: Answer): Delivery {
+  const unreached = code !== Code.CANCELLED;
+  return { kind: 'released', reason: `unreachable: ${details}`.slice(0, MAX_MESSAGE_CHARS), blocked: unreached, unreached };
 }
 
 /** A call that we ended ourselves says nothing of the run, unless it was never sent. */

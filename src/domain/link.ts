@@ -51,14 +51,24 @@ export function untrusted({ pool, id }: Pick<WorkerRef, 'pool' | 'id'>, { messag
   return new MusterError('failed_precondition', 'UNTRUSTED_WORKER', `worker ${pool}/${id}: ${message}`);
 }
 
+/** Why a lease never became an attempt. */
+export interface Released {
+  /** One sentence. */
+  reason: string;
+  /** The worker gets no jobs until a probe finds it free. */
+  blocked: boolean;
+  /** Nobody answered there, or whom nobody trusts: no doing of the job's. It is `blocked` then. */
+  unreached?: boolean;
+}
+
 /** What an attempt's call came to, as the link reads it (`protocol`: how the answer of a call is read). */
 export type Delivery =
   /** It ended; here is its result. */
   | { kind: 'result'; outcome: Outcome }
   /** The worker took it and reports later. Its run goes on without a call open. */
   | { kind: 'accepted' }
-  /** It never began: back to the queue, no attempt spent. `blocked`: the worker said that it is busy. */
-  | { kind: 'released'; reason: string; blocked: boolean }
+  /** It never began: back to the queue, no attempt spent. */
+  | ({ kind: 'released' } & Released)
   /** We aborted it, and the call is over. `stopped`: and with it the run, as its worker said or as its contract has it; else it may go on. */
   | { kind: 'aborted'; stopped: boolean }
   /** The call broke after it was sent: it may run, may have ended, may be lost. Ask the worker. */

@@ -2,7 +2,7 @@ import type { Clock, Random } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { isTerminal, type Outcome, type Verdict } from '../domain/job.js';
-import type { LeaseRef } from '../domain/link.js';
+import type { LeaseRef, Released } from '../domain/link.js';
 import type { Observer } from '../domain/observer.js';
 import type { Finished, FinishItem, JobScripts } from '../store/scripts/jobs.js';
 import { PoolBatchers } from './batcher.js';
@@ -24,11 +24,13 @@ export interface FinisherOptions {
   claims: () => boolean;
   /** Redis has answered for that result. */
   onSettled: (attempt: Attempt, verdict: Verdict) => void;
+  /** A worker that could not be reached has been taken off the free list: it is to be asked again soon. */
+  onUnreached: (lease: LeaseRef) => void;
   observer: Pick<Observer, 'batch' | 'ended'>;
   onError: (error: unknown) => void;
 }
 
-type Release = LeaseRef & { link: string; blocked: boolean; reason: string };
+type Unbegun = LeaseRef & { link: string };
 
 const RETRY_MS = { first: 100, most: 2_000 };
 
@@ -39,7 +41,7 @@ const RETRY_MS = { first: 100, most: 2_000 };
 export class Finisher {
   readonly #options: FinisherOptions;
   readonly #finishes: PoolBatchers<FinishItem, Finished>;
-  readonly #releases: PoolBatchers<Release, boolean>;
+  readonly #releases: PoolBatchers<Unbegun & Released, boolean>;
   #pending = 0;
   #stopped = false;
 
@@ -94,11 +96,12 @@ export class Finisher {
   }
 
   /** The attempt never began, under that link epoch. */
-  release(lease: LeaseRef & { link: string }, reason: string, blocked: boolean): void {
+  release(lease: Unbegun, { reason, blocked, unreached = false }: Released): void {
     const { pool, worker, jobId, fence, link } = lease;
-    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, link, blocked, reason })).then(() =>
-      this.#options.running.remove(lease),
-    );
+    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, link, blocked, unreached, reason })).then((hit) => {
+      this.#options.running.remove(lease);
+      if (hit && unreached) this.#options.onUnreached(lease);
+    });
   }
 
   /** undefined: given up. */

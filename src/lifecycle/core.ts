@@ -84,6 +84,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     onError,
   });
   const batches = { batchMax: config.BATCH_MAX, batchBytes: config.BATCH_BYTES, maxQueue: config.BATCH_QUEUE };
+  const ofWorker = (lease: LeaseRef) => links.get(lease.pool, lease.worker);
   const onSettled = (lease: LeaseRef, verdict: Verdict) => links.settled(lease, verdict);
   const finisher = new Finisher({
     jobs: store.jobs,
@@ -95,10 +96,13 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     ...batches,
     claims: () => !stopping(),
     onSettled,
+    onUnreached: (lease) => {
+      const link = ofWorker(lease);
+      if (link) void prober.probe(link);
+    },
     observer,
     onError,
   });
-  const ofWorker = (lease: LeaseRef) => links.get(lease.pool, lease.worker);
   const dispatcher = new Dispatcher({
     jobs: store.jobs,
     matching,

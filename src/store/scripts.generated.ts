@@ -199,19 +199,23 @@ end
 local function failure_json(code, reason, message)
   return cjson.encode({ code = code, reason = reason, message = message, retryable = true })
 end
-local function handover(j, delay, why)
-  j.handovers = j.handovers + 1
+local function give_back(j, delay)
   j.attempt = math.max(0, j.attempt - 1)
-  call('HSET', job_key(j.id), 'handovers', int(j.handovers), 'attempt', int(j.attempt))
-  if j.handovers >= MAX_HANDOVERS then
-    return bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
-  end
+  call('HSET', job_key(j.id), 'attempt', int(j.attempt))
   if j.queue and j.attempt == 0 then
     local due = math.max(j.from, j.created) + tonumber(j.queue)
     if j.total then due = math.min(due, j.created + tonumber(j.total)) end
     call('ZADD', DEADLINES, due, j.id)
   end
   if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end
+end
+local function handover(j, delay, why)
+  j.handovers = j.handovers + 1
+  call('HSET', job_key(j.id), 'handovers', int(j.handovers))
+  if j.handovers < MAX_HANDOVERS then return give_back(j, delay) end
+  j.attempt = math.max(0, j.attempt - 1)
+  call('HSET', job_key(j.id), 'attempt', int(j.attempt))
+  bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
 end
 local function revoke(j, reason, message, code)
   score(LEASES, j.id, false)
@@ -1268,11 +1272,11 @@ for worker, job, fence_, link, blocked, reason in items() do
     hit = 1
     call('HDEL', held_key(worker), job)
     score(LEASES, job, false)
-    if blocked == '1' and w.state then
+    if blocked ~= '0' and w.state then
       w.blocked = true
       call('HSET', worker_key(worker), 'blocked', '1')
     end
-    handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason)
+    if blocked == '2' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason) end
     if w.state then settle_or_leave(w) end
   end
   reply[#reply + 1] = hit

@@ -110,13 +110,14 @@ async function driveJobs(store: Store, pool: string, call: ScriptCall): Promise<
       return answer(await jobs.finish(pool, results, call.claims), (all) => all.map(({ verdict, state, attempt }) => ({ verdict, state, attempt })));
     }
     case 'release': {
-      const leases = call.leases.map(({ worker, job, fence, link, blocked }) => ({
+      const leases = call.leases.map(({ worker, job, fence, link, blocked, unreached }) => ({
         pool,
         worker,
         jobId: job,
         fence,
         link,
         blocked,
+        unreached,
         reason: 'refused',
       }));
       return answer(await jobs.release(pool, leases));

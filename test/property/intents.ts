@@ -168,7 +168,9 @@ const RESOLVE = {
   },
   finish: (s, d) => [finish(s, d)],
   release: (s, d) => {
-    const leases = d.some(2, () => lease(s, d)).map(({ worker, job: id, fence, link }) => ({ worker, job: id, fence, link, blocked: d.oneIn(3) }));
+    const leases = d
+      .some(2, () => lease(s, d))
+      .map(({ worker, job: id, fence, link }) => ({ worker, job: id, fence, link, blocked: d.oneIn(3), unreached: d.oneIn(3) }));
     return [{ do: 'release', home: home(d), leases }];
   },
   beat: (s, d) => [beatLease(s, d)],

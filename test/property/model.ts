@@ -147,8 +147,14 @@ export class Model {
   /** A lease ended that never was an attempt. */
   handover(j: Job, delayMs: number): void {
     j.handovers++;
+    if (j.handovers < MAX_HANDOVERS) return this.giveBack(j, delayMs);
     j.attempt--;
-    if (j.handovers >= MAX_HANDOVERS) return this.buryJob(j);
+    this.buryJob(j);
+  }
+
+  /** The same, and no doing of the job's. */
+  giveBack(j: Job, delayMs: number): void {
+    j.attempt--;
     if (j.queueMs > 0 && j.attempt === 0) this.setDeadline(j);
     if (delayMs > 0) this.schedule(j, this.now + delayMs);
     else this.enqueue(j, true);

@@ -25,8 +25,8 @@ const mutations: { name: string; from: string; to: string }[] = [
   { name: 'there is no grace after an outage', from: 'grace = NOW + OUTAGE_GRACE_MS', to: 'grace = 0' },
   {
     name: 'a lease that was not delivered is not queued again',
-    from: 'if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end\nend\nlocal function revoke',
-    to: 'end\nlocal function revoke',
+    from: 'if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end\nend\nlocal function handover',
+    to: 'end\nlocal function handover',
   },
   { name: 'finish does not check the boot', from: 'local held = w.boot == boot and held_fence(', to: 'local held = held_fence(' },
   {

@@ -1,6 +1,6 @@
 import { failpoint } from '../../domain/failpoints.js';
 import { contentDigest, type Failure, type JobSpec, type JobState, type Outcome, type Verdict } from '../../domain/job.js';
-import type { LeaseRef } from '../../domain/link.js';
+import type { LeaseRef, Released } from '../../domain/link.js';
 import { items, type Matched, matched, number, text } from '../parse.js';
 import type { Reply, ScriptRunner } from '../runner.js';
 
@@ -120,13 +120,13 @@ export class JobScripts {
     return this.#matched(pool, reply, (own) => items(own).map(toFinished));
   }
 
-  async release(pool: string, leases: readonly (LeaseRef & { link: string; blocked: boolean; reason: string })[]): Promise<Matched<boolean[]>> {
-    const each = leases.map(({ worker, jobId, fence, link, blocked, reason }) => ({
+  async release(pool: string, leases: readonly (LeaseRef & { link: string } & Released)[]): Promise<Matched<boolean[]>> {
+    const each = leases.map(({ worker, jobId, fence, link, blocked, unreached, reason }) => ({
       worker,
       job: jobId,
       fence,
       link,
-      blocked: blocked ? 1 : 0,
+      blocked: unreached ? 2 : blocked ? 1 : 0,
       reason,
     }));
     failpoint('release-before');

@@ -7,11 +7,13 @@ import { until } from '../../helpers/until.js';
 import { atEnd, dial, echo, raw, SAY, unusedPort, worker } from './faults.js';
 import { assignmentOf, listen, targetOf } from './support.js';
 
+const UNREACHED = { kind: 'released', blocked: true, unreached: true };
+
 describe('a call that could not be sent', () => {
   it('is released when nobody listens, and no sign of life', async () => {
     const { link, events } = dial(await unusedPort());
     link.assign(assignmentOf());
-    expect(await events.delivery()).toMatchObject({ kind: 'released', blocked: false, reason: expect.stringMatching(/unreachable.*ECONNREFUSED/) });
+    expect(await events.delivery()).toMatchObject({ ...UNREACHED, reason: expect.stringMatching(/unreachable.*ECONNREFUSED/) });
     expect(events.heardCount).toBe(0);
     expect(link.heardAt).toBe(NEVER_HEARD);
   });
@@ -24,7 +26,7 @@ describe('a call that could not be sent', () => {
     first.stop();
     await until(async () => (await link.probe(1_000).catch((error: { kind: string }) => error.kind)) === 'refused');
     link.assign(assignmentOf({ jobId: 'j2' }));
-    expect(await events.delivery(2)).toMatchObject({ kind: 'released', blocked: false });
+    expect(await events.delivery(2)).toMatchObject(UNREACHED);
     await worker({ [SAY]: echo }, first.port);
     link.assign(assignmentOf({ jobId: 'j3' }));
     expect(await events.delivery(3)).toMatchObject({ kind: 'result', outcome: { ok: true } });
@@ -44,7 +46,7 @@ describe('a call that could not be sent', () => {
     link.close();
     link.close();
     link.assign(assignmentOf());
-    expect(await events.delivery()).toMatchObject({ kind: 'released' });
+    expect(await events.delivery()).toMatchObject({ kind: 'released', blocked: false });
     await expect(link.probe(1_000)).rejects.toMatchObject({ kind: 'silent' });
   });
 
@@ -63,7 +65,7 @@ describe('a peer that accepts and never speaks', () => {
     await expect(link.probe(2_000)).rejects.toMatchObject({ kind: 'silent' });
     await expect(link.probe(100)).rejects.toMatchObject({ kind: 'silent' });
     link.assign(assignmentOf());
-    expect(await events.delivery()).toMatchObject({ kind: 'released', blocked: false });
+    expect(await events.delivery()).toMatchObject(UNREACHED);
     await until(() => mute.sockets.size === 0, { what: 'our sockets to be closed' });
     await mute.stop();
     await worker({ [SAY]: echo }, mute.port);
@@ -86,7 +88,7 @@ describe('a peer that accepts and never speaks', () => {
     atEnd(() => relay.stop());
     const { link, events } = dial(relay.port);
     link.assign(assignmentOf());
-    expect(await events.delivery()).toMatchObject({ kind: 'released', blocked: false });
+    expect(await events.delivery()).toMatchObject(UNREACHED);
     expect(muteFor).toBe(1);
     link.assign(assignmentOf({ jobId: 'j2' }));
     expect(await events.delivery(2)).toMatchObject({ kind: 'result', outcome: { ok: true } });

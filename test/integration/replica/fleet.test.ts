@@ -210,6 +210,26 @@ describe('a METHOD worker', () => {
   });
 });
 
+describe('a dialed worker that went without a word', () => {
+  test('costs no job a handover: it is given nothing more, and the job waits for one that can be reached', async () => {
+    const { url } = await ownRedis();
+    // So soon that all of a job's handovers would be over before the second probe.
+    const hasty = await startReplica(url, { HANDOVER_BACKOFF_MS: 1 });
+    const pool = uniquePool();
+    const gone = await runnerWorker(hasty.target, pool, 'gone');
+    gone.close();
+    await submit(hasty.api, { pool, id: 'j', work: kind('echo'), payload: text('hello') });
+    await until(async () => (await getWorker(hasty.api, pool, 'gone')).blocked, { what: 'the worker to be blocked' });
+    expect([JobState.JOB_STATE_WAITING, JobState.JOB_STATE_SCHEDULED]).toContain((await getJob(hasty.api, pool, 'j')).state);
+    await until(async () => (await getWorker(hasty.api, pool, 'gone')).state === WorkerState.WORKER_STATE_DEAD, {
+      timeoutMs: 15_000,
+      what: 'its death',
+    });
+    await runnerWorker(hasty.target, pool, 'back');
+    expect(endOf(await jobIn(hasty.api, pool, 'j', JobState.JOB_STATE_SUCCEEDED))).toMatchObject({ output: 'hello', attempt: 1 });
+  });
+});
+
 describe('operators', () => {
   test('a drained worker finishes what it holds and gets nothing, over a registration too, until it is undrained', async () => {
     const pool = uniquePool();

@@ -4,7 +4,7 @@ import { type Leased, StoreFixture, T0, type TestPool } from '../../helpers/stor
 
 const fixture = new StoreFixture();
 
-const release = (p: TestPool, lease: Leased, fields: { blocked?: boolean; reason?: string } = {}) =>
+const release = (p: TestPool, lease: Leased, fields: { blocked?: boolean; unreached?: boolean; reason?: string } = {}) =>
   p.r1.jobs.release(p.name, [{ ...lease, blocked: false, reason: 'no such kind', ...fields }]);
 
 test('no attempt is spent, a handover is, and the job comes back after a pause', async () => {
@@ -40,6 +40,14 @@ test('a worker that said that it is busy is off the list until a probe finds it 
   expect(diff).toMatchObject({ 'worker:w1.blocked': '+ 1', 'held:w1.j1': '- F1' });
   expect([await p.free(), await p.workerState()]).toEqual([[], 'busy']);
   expect(await p.diff(() => p.r1.workers.probed(lease, 0, false, []))).toEqual({ ...roomy('w1'), free: '+ w1', 'worker:w1.blocked': '- 1' });
+});
+
+test('a worker that was not reached is off the list as well, and the job is none the worse for it', async () => {
+  const p = await fixture.pool();
+  const diff = await p.diff(async () => release(p, await p.leased(), { blocked: true, unreached: true }));
+  expect(diff).toMatchObject({ 'worker:w1.blocked': '+ 1', 'job:j1.state': '+ scheduled', 'later.j1': '+ t+100' });
+  expect(diff).not.toHaveProperty('job:j1.handovers');
+  expect([await p.free(), await p.workerState()]).toEqual([[], 'busy']);
 });
 
 test('the pause doubles, and the fifth handover buries the job as undeliverable', async () => {

@@ -15,7 +15,7 @@ function read(contract: Reading['contract'], answer: Partial<Answer>, fields: Pa
 
 /** One word a reading: what becomes of the attempt. */
 function word(delivery: ReturnType<typeof read>): string {
-  if (delivery.kind === 'released') return delivery.blocked ? 'busy' : 'released';
+  if (delivery.kind === 'released') return delivery.unreached ? 'unreached' : delivery.blocked ? 'busy' : 'released';
   if (delivery.kind === 'unknown') return delivery.outcome.ok ? 'unknown' : `unknown ${delivery.outcome.failure.reason}`;
   if (delivery.kind !== 'result') return delivery.kind;
   if (delivery.outcome.ok) return 'ok';
@@ -60,16 +60,18 @@ describe('the answer of a call', () => {
     expect(words).toEqual(CONTRACTS.map(() => (name === 'DEADLINE_EXCEEDED' ? 'unknown run_timeout' : 'unknown worker_lost')));
   });
 
-  it.each(TABLE)('%s is released when it was never sent', (name) => {
+  it.each(TABLE)('%s is released when it was never sent: the worker was not reached, unless it was our own link that ended', (name) => {
     for (const contract of CONTRACTS) {
-      for (const reach of ['refused', 'silent'] as const) expect(word(read(contract, { code: Code[name], reach, spoke: false }))).toBe('released');
+      for (const reach of ['refused', 'silent'] as const) {
+        expect(word(read(contract, { code: Code[name], reach, spoke: false }))).toBe(name === 'CANCELLED' ? 'released' : 'unreached');
+      }
     }
   });
 
   it('is released when the worker was not trusted, who is given nothing more until a probe has reached it', () => {
     for (const contract of CONTRACTS) {
       const unsent = { code: Code.UNAVAILABLE, reach: 'untrusted', spoke: false } as const;
-      expect(read(contract, unsent)).toEqual({ kind: 'released', reason: 'unreachable: why', blocked: true });
+      expect(read(contract, unsent)).toEqual({ kind: 'released', reason: 'unreachable: why', blocked: true, unreached: true });
       expect(word(read(contract, unsent, { aborted: true }))).toBe('aborted');
     }
   });

@@ -134,14 +134,10 @@ local function failure_json(code, reason, message)
   return cjson.encode({ code = code, reason = reason, message = message, retryable = true })
 end
 
--- A lease that never became an attempt: back to the head of its queue, or after a pause; buried as undeliverable at the bound.
-local function handover(j, delay, why)
-  j.handovers = j.handovers + 1
+-- A lease that never became an attempt: back to the head of its queue, or after a pause.
+local function give_back(j, delay)
   j.attempt = math.max(0, j.attempt - 1)
-  call('HSET', job_key(j.id), 'handovers', int(j.handovers), 'attempt', int(j.attempt))
-  if j.handovers >= MAX_HANDOVERS then
-    return bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
-  end
+  call('HSET', job_key(j.id), 'attempt', int(j.attempt))
   -- It has not started yet: its queue timeout counts again.
   if j.queue and j.attempt == 0 then
     local due = math.max(j.from, j.created) + tonumber(j.queue)
@@ -149,6 +145,16 @@ local function handover(j, delay, why)
     call('ZADD', DEADLINES, due, j.id)
   end
   if delay > 0 then schedule(j, NOW + delay) else enqueue(j, true) end
+end
+
+-- The same, counted; buried as undeliverable at the bound.
+local function handover(j, delay, why)
+  j.handovers = j.handovers + 1
+  call('HSET', job_key(j.id), 'handovers', int(j.handovers))
+  if j.handovers < MAX_HANDOVERS then return give_back(j, delay) end
+  j.attempt = math.max(0, j.attempt - 1)
+  call('HSET', job_key(j.id), 'attempt', int(j.attempt))
+  bury_job(j, failure_json(14, 'undeliverable', 'given out ' .. j.handovers .. ' times and never delivered; the last time: ' .. why), 'undeliverable')
 end
 
 -- The lease ends without a result. `spent`: the attempt counts.
