@@ -46,6 +46,8 @@ interface Due {
 const PAGE = 200;
 /** The questions of a sweep are spread over that part of the interval; what is left is for answers that take long. */
 const SPREAD = 0.5;
+/** Asked in one turn. */
+const TOGETHER = 32;
 /** A beat that is later than that, as a part of its interval, is missed. */
 const LATE_BEAT = 1.5;
 
@@ -66,14 +68,15 @@ export class Prober {
     const { links, judgement, concurrency, random, intervalMs, clock } = this.#options;
     if (!(await judgement.sound())) return 0;
     const due = await this.#due([...links.all()]);
-    // Each at its own moment, over a part of the interval: asked as fast as they answer, ten thousand would keep jobs waiting for a second.
+    // A few at a time, over a part of the interval: asked as fast as they answer, ten thousand would keep jobs waiting for a second; asked one by
+    // one, each would cost a turn of the event loop of its own.
     const stepMs = due.length > concurrency ? (SPREAD * intervalMs) / due.length : 0;
     const firstAt = clock.monotonic() + random() * stepMs * concurrency;
     let next = 0;
     const lane = async () => {
       for (let i = next++; i < due.length; i = next++) {
         const { link, standing } = due[i] as Due;
-        const leftMs = firstAt + i * stepMs - clock.monotonic();
+        const leftMs = firstAt + (i - (i % TOGETHER)) * stepMs - clock.monotonic();
         if (leftMs > 0) await clock.sleep(leftMs);
         // Heard since: nothing is left to ask.
         if (standing === 'unsettled' || this.#quiet(link)) await this.probe(link, standing);
