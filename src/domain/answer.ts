@@ -126,10 +126,10 @@ export function readCall(reading: CallReading, manner: Manner = {}): Delivery {
 
 /**
  * Who is not reached or not trusted now will hardly be in a moment: it gets no jobs until a probe has reached it, and the job goes elsewhere.
- * Unless it is us who did not send it, because the link has ended.
+ * Not so where it is us who did not send it: because the link has ended, or because of the call itself, which must not go round for ever.
  */
 function unreachable({ code, details }: Answer): Delivery {
-  const unreached = code !== Code.CANCELLED;
+  const unreached = code === Code.UNAVAILABLE || code === Code.DEADLINE_EXCEEDED;
   return { kind: 'released', reason: `unreachable: ${details}`.slice(0, MAX_MESSAGE_CHARS), blocked: unreached, unreached };
 }
 

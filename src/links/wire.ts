@@ -223,7 +223,7 @@ export class Wire {
         });
         if (stop.wanted) call.cancel();
       } catch (thrown) {
-        resolve(unsent(Code.UNAVAILABLE, toError(thrown).message, 'silent'));
+        resolve(unsent(Code.INTERNAL, toError(thrown).message, 'silent'));
       }
     });
   }

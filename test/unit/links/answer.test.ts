@@ -60,13 +60,18 @@ describe('the answer of a call', () => {
     expect(words).toEqual(CONTRACTS.map(() => (name === 'DEADLINE_EXCEEDED' ? 'unknown run_timeout' : 'unknown worker_lost')));
   });
 
-  it.each(TABLE)('%s is released when it was never sent: the worker was not reached, unless it was our own link that ended', (name) => {
-    for (const contract of CONTRACTS) {
-      for (const reach of ['refused', 'silent'] as const) {
-        expect(word(read(contract, { code: Code[name], reach, spoke: false }))).toBe(name === 'CANCELLED' ? 'released' : 'unreached');
+  it.each(TABLE)(
+    '%s is released when it was never sent: by UNAVAILABLE or DEADLINE_EXCEEDED the worker was not reached, by all else it was us',
+    (name) => {
+      for (const contract of CONTRACTS) {
+        for (const reach of ['refused', 'silent'] as const) {
+          expect(word(read(contract, { code: Code[name], reach, spoke: false }))).toBe(
+            ['UNAVAILABLE', 'DEADLINE_EXCEEDED'].includes(name) ? 'unreached' : 'released',
+          );
+        }
       }
-    }
-  });
+    },
+  );
 
   it('is released when the worker was not trusted, who is given nothing more until a probe has reached it', () => {
     for (const contract of CONTRACTS) {
