@@ -106,7 +106,7 @@ function pattern(rule: Omit<Rule, 'broken'> & { match: RegExp; view?: (text: str
   return { ...rest, broken: ({ text }) => linesMatching(view(text), match) };
 }
 
-const MAX_LINES = 300;
+const MAX_LINES = 500;
 const marker = new RegExp(`\\b(${['TO', 'FIX'].map((word, i) => word + ['DO', 'ME'][i]).join('|')})\\b`);
 
 export const rules: Rule[] = [
