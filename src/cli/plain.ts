@@ -15,7 +15,8 @@ import {
 
 /**
  * The documents of `-o json`: names as in the proto JSON mapping, but every field present, words of enums plain (`succeeded`), times in
- * RFC 3339 or null, lengths of time in ms (`…Ms`), bytes in base64, and beside them `…Text` when they are UTF-8.
+ * RFC 3339 or null, lengths of time in ms (`…Ms`), bytes in base64, and beside them `…Text` when they are UTF-8. Counts are numbers; a
+ * `fence` is a string, because it names a lease and may be larger than what JSON readers keep exact.
  */
 export function plainJob(job: Job) {
   const { spec, outcome } = job;
@@ -68,9 +69,10 @@ function plainFailure({ code, reason, message, retryable, details }: Failure) {
 }
 
 export function plainWorker(worker: Worker) {
-  const { contract, state, lastSeenTime, registerTime, ...rest } = worker;
+  const { contract, state, linkEpoch, lastSeenTime, registerTime, ...rest } = worker;
   return {
     ...rest,
+    linkEpoch: Number(linkEpoch),
     contract: contractWord(contract),
     state: workerStateWord(state),
     lastSeenTime: plainTime(lastSeenTime),
@@ -79,7 +81,17 @@ export function plainWorker(worker: Worker) {
 }
 
 export function plainPool(pool: Pool) {
-  return { ...pool, family: pool.family === Contract.CONTRACT_UNSPECIFIED ? '' : contractWord(pool.family) };
+  return {
+    ...pool,
+    family: pool.family === Contract.CONTRACT_UNSPECIFIED ? '' : contractWord(pool.family),
+    waiting: Number(pool.waiting),
+    scheduled: Number(pool.scheduled),
+    running: Number(pool.running),
+    buried: Number(pool.buried),
+    succeededTotal: Number(pool.succeededTotal),
+    failedTotal: Number(pool.failedTotal),
+    retriedTotal: Number(pool.retriedTotal),
+  };
 }
 
 export function plainReplica({ startTime, ...rest }: Replica) {

@@ -7,8 +7,10 @@ import { age, sheet, span, table } from './table.js';
 
 type Look = Pick<Io, 'colours' | 'now'>;
 
-export function jobTable(jobs: Job[], { colours, now }: Look): string {
+/** `pools`: with the pool of each, for jobs of several. */
+export function jobTable(jobs: Job[], { colours, now }: Look, pools = false): string {
   const rows = jobs.map((job) => [
+    ...(pools ? [job.spec?.pool ?? ''] : []),
     job.spec?.id ?? '',
     jobStateWord(job.state),
     workOf(job),
@@ -17,7 +19,7 @@ export function jobTable(jobs: Job[], { colours, now }: Look): string {
     age(job.createTime, now()),
     whyOf(job),
   ]);
-  return table(['ID', 'STATE', 'WORK', 'ATTEMPT', 'WORKER', 'AGE', 'WHY'], rows, colours);
+  return table([...(pools ? ['POOL'] : []), 'ID', 'STATE', 'WORK', 'ATTEMPT', 'WORKER', 'AGE', 'WHY'], rows, colours);
 }
 
 export function jobSheet(job: Job, { colours }: Look): string {

@@ -1,5 +1,5 @@
 import { create, createFileRegistry, type DescMethod, type FileRegistry, fromBinary } from '@bufbuild/protobuf';
-import { type FileDescriptorProto, type FileDescriptorSet, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import { type DescriptorProto, type FileDescriptorProto, type FileDescriptorSet, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { invalid, MusterError, toError } from './errors.js';
 
 /** What a pool's messages look like is a note of people's size; it is read whole, and parsed on the event loop. */
@@ -36,10 +36,34 @@ export function unaryMethods(registry: FileRegistry): Map<string, DescMethod> {
 
 function parse(set: Uint8Array, field: string): FileDescriptorProto[] {
   try {
-    return fromBinary(FileDescriptorSetSchema, set).file;
+    const { file } = fromBinary(FileDescriptorSetSchema, set);
+    for (const { messageType, extension } of file) {
+      nameInJson(extension);
+      for (const message of messageType) nameFieldsInJson(message);
+    }
+    return file;
   } catch (thrown) {
     throw invalid(field, `cannot be parsed as a google.protobuf.FileDescriptorSet: ${toError(thrown).message}`);
   }
+}
+
+function nameFieldsInJson({ field, extension, nestedType }: DescriptorProto): void {
+  nameInJson(field);
+  nameInJson(extension);
+  for (const nested of nestedType) nameFieldsInJson(nested);
+}
+
+/**
+ * Fills in the `json_name` that is missing. Only compilers write it: descriptors that a Python, C++, or Java server keeps in its code,
+ * and serves by reflection, come without it. The registry takes the field as it stands, so every field would be named "".
+ */
+function nameInJson(fields: DescriptorProto['field']): void {
+  for (const field of fields) if (field.jsonName === '') field.jsonName = jsonNameOf(field.name);
+}
+
+/** The name that protoc gives: underscores go, and the letter after each is upper case. */
+function jsonNameOf(name: string): string {
+  return name.replace(/_+(.?)/g, (_, next: string) => next.toUpperCase());
 }
 
 /** The same files, each once, and after all that it imports: reflection gives them in any order, the registry needs this one. */

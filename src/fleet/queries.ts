@@ -25,8 +25,11 @@ export class FleetQueries {
     const pools = pool === '' ? (await this.#store.pools()).sort() : [pool];
     const which = state === 'dead' ? 'dead' : 'workers';
     let { name, offset } = readToken(token, pools[0] ?? '');
-    const at = pools.indexOf(name);
+    if (pool !== '' && name !== pool) throw notOfThisList();
+    // The pool where the page before ended may be gone by now: the list goes on with the next one by name.
+    const at = pools.findIndex((other) => other >= name);
     if (at < 0) return { workers: [], next: '' };
+    if (pools[at] !== name) [name, offset] = [pools[at] ?? '', 0];
     const ids = await this.#store.readRoll(name, which, offset, size);
     const records = await this.#store.readWorkers(name, ids);
     const workers = records.filter((record) => record !== undefined).filter((record) => state === undefined || record.state === state);
@@ -84,7 +87,10 @@ export class FleetQueries {
 function readToken(token: string, first: string): { name: string; offset: number } {
   if (token === '') return { name: first, offset: 0 };
   const match = token.match(/^([a-z0-9-]{1,63}):(\d{1,9})$/);
-  if (!match)
-    throw new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
+  if (!match) throw notOfThisList();
   return { name: match[1] ?? '', offset: Number(match[2]) };
+}
+
+function notOfThisList(): MusterError {
+  return new MusterError('invalid_argument', 'INVALID_FIELD', 'page_token: must be the next_page_token of the page before', { field: 'page_token' });
 }

@@ -9,7 +9,7 @@ import { callerOf, fromJobRecord, type JobLimits, toJobSpec, toJobState } from '
 import type { JobServiceServer, JobSpec, SubmitResult } from './generated/muster/v1/job.js';
 import type { Quotas } from './quotas.js';
 import { wordsOf } from './status.js';
-import { durationMs } from './time.js';
+import { durationMs, waitUntilDeadlineMs } from './time.js';
 import type { CallContext, Unary } from './unary.js';
 
 export interface JobServiceOptions {
@@ -26,8 +26,6 @@ export interface JobServiceOptions {
   quotas?: Quotas;
 }
 
-/** A wait ends so long before its caller's deadline, so that the caller gets the job's state and not an error. */
-const BEFORE_DEADLINE_MS = 100;
 const MAX_BATCH = 1000;
 const PAGE = { fallback: 50, most: 1000 };
 
@@ -127,7 +125,7 @@ export class JobService {
       over = true;
       watched?.end();
     };
-    const most = Math.min(waitMs ?? Number.POSITIVE_INFINITY, Math.max(0, context.deadlineMs - BEFORE_DEADLINE_MS));
+    const most = Math.min(waitMs ?? Number.POSITIVE_INFINITY, waitUntilDeadlineMs(context.deadlineMs));
     const stopTimer = Number.isFinite(most) ? clock.after(most, stop) : undefined;
     this.#waits.add(stop);
     context.onGone(stop);

@@ -51,3 +51,25 @@ export function dateMs(date: Date | undefined, field: string, nowMs: number): nu
 export function toDate(ms: number): Date | undefined {
   return ms > 0 ? new Date(Math.min(ms, MAX_TIME_MS)) : undefined;
 }
+
+/** A wait ends this long before its caller's deadline, so that the caller gets the state of the job and not an error. */
+const BEFORE_DEADLINE_MS = 100;
+
+/**
+ * How much a peer may have rounded its timeout up before it sent it, for a timeout of at most so many ms. gRPC's C core, which Python, C++,
+ * Ruby, PHP, and C# use, sends three digits: its caller gives up to 1 % before the deadline that arrives here.
+ */
+const ROUNDED_MS: [timeoutMs: number, byMs: number][] = [
+  [1_000, 0],
+  [10_000, 10],
+  [100_000, 100],
+  [1_000_000, 1_000],
+  [10_000_000, 10_000],
+  [100_000_000, 100_000],
+];
+
+/** How long to wait at most for an answer that must reach a caller whose deadline is so many ms away. Infinity without a deadline. */
+export function waitUntilDeadlineMs(deadlineMs: number): number {
+  const rounded = ROUNDED_MS.find(([timeoutMs]) => deadlineMs <= timeoutMs)?.[1] ?? deadlineMs * 0.01;
+  return Math.max(0, deadlineMs - BEFORE_DEADLINE_MS - (Number.isFinite(rounded) ? rounded : 0));
+}

@@ -31,6 +31,10 @@ export interface Watched {
 
 const LISTED: JobState[] = ['running', 'waiting', 'scheduled', 'failed', 'succeeded'];
 const BULK = 200;
+/** Entries that one page of a list looks at, when few of them are in the state that was asked for. */
+const SCANNED_A_PAGE = 2_000;
+/** Entries read at once at the least: the last few jobs of a page must not cost a round trip each. */
+const MIN_SCAN = 20;
 
 /** What clients ask of jobs. All rejections are MusterErrors. */
 export class Jobs {
@@ -107,7 +111,7 @@ export class Jobs {
   async get(pool: string, id: string): Promise<JobRecord> {
     const [record] = await this.#options.store.readJobs(pool, [id], { bodies: true });
     if (!record) throw notFound(pool, id);
-    if (record.state === 'waiting') record.waitingReason = await this.#whyItWaits(pool);
+    await this.#explain(pool, [record]);
     return record;
   }
 
@@ -127,24 +131,32 @@ export class Jobs {
     return this.get(pool, id);
   }
 
-  /** One page; `token` from the page before. Without payloads and outputs. */
+  /** One page, without payloads and outputs; `token` is from the page before. A page may hold fewer jobs than `size`, or none, and not be the last. */
   async list(pool: string, state: JobState | undefined, size: number, token: string): Promise<JobPage> {
     const { store } = this.#options;
     const indexes = (state ? [state] : LISTED).flatMap((one) => indexesOf(pool, one));
     const jobs: JobRecord[] = [];
     let { index, offset } = readToken(token);
-    while (jobs.length < size && index < indexes.length) {
+    for (let scanned = 0; jobs.length < size && scanned < SCANNED_A_PAGE; ) {
       const at = indexes[index];
       if (!at) break;
-      const want = size - jobs.length;
-      const ids = (await store.readJobIndex(at, offset, want)).filter((id) => !id.startsWith('!') && !id.startsWith('@'));
-      const records = await store.readJobs(pool, ids, { bodies: false });
-      for (const record of records) if (record && (state === undefined || record.state === state)) jobs.push(record);
-      if (ids.length < want) {
+      const want = Math.max(size - jobs.length, MIN_SCAN);
+      const entries = await store.readJobIndex(at, offset, want);
+      const ids = entries.filter((id) => !id.startsWith('!') && !id.startsWith('@'));
+      const records = new Map((await store.readJobs(pool, ids, { bodies: false })).map((record) => [record?.spec.id, record]));
+      let used = 0;
+      while (used < entries.length && jobs.length < size) {
+        const record = records.get(entries[used++] ?? '');
+        if (record && (state === undefined || record.state === state)) jobs.push(record);
+      }
+      scanned += used;
+      offset += used;
+      if (used === entries.length && entries.length < want) {
         index++;
         offset = 0;
-      } else offset += want;
+      }
     }
+    await this.#explain(pool, jobs);
     return { jobs, next: index < indexes.length ? `${index}.${offset}` : '' };
   }
 
@@ -200,10 +212,13 @@ export class Jobs {
     return this.get(pool, id);
   }
 
-  async #whyItWaits(pool: string): Promise<string> {
+  /** Fills in why those of the jobs that wait do so. */
+  async #explain(pool: string, jobs: JobRecord[]): Promise<void> {
+    const waiting = jobs.filter((job) => job.state === 'waiting');
+    if (waiting.length === 0) return;
     const [state] = await this.#options.store.readPools([pool]);
-    if (state?.paused) return 'pool_paused';
-    return state?.workers === 0 ? 'no_worker' : 'no_free_worker';
+    const reason = state?.paused ? 'pool_paused' : state?.workers === 0 ? 'no_worker' : 'no_free_worker';
+    for (const job of waiting) job.waitingReason = reason;
   }
 }
 

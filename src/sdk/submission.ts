@@ -42,7 +42,7 @@ export async function toSubmission(job: AnyJob, input: unknown, options: SubmitO
   const method = isMethod(kind);
   // A method's request and response are bytes unless a codec says otherwise.
   const fallback = method ? 'bytes' : undefined;
-  const payload = await wireOf(job.input ?? fallback, `input of ${kind}`).toBytes(input ?? (method ? Buffer.alloc(0) : undefined));
+  const payload = await wireOf(job.input ?? fallback, `input of ${kind}`).toBytes(input === undefined && method ? Buffer.alloc(0) : input);
   const { metadata = {}, priority = 0, notBefore, queueTimeoutMs, runTimeoutMs, totalTimeoutMs, retry, retentionMs } = options;
   const spec = JobSpec.fromPartial({
     id: options.id === undefined ? ids.jobId() : checkNewId(options.id, 'id'),

@@ -154,8 +154,7 @@ export async function readEvents(redis: Connection, pool: string, after: string,
   }
   const entries = await redis.xrange(keys.events(pool), `(${after}`, '+', 'COUNT', count);
   const events = entries.map(([id, flat]) => {
-    const fields: Record<string, string> = {};
-    for (let i = 0; i < flat.length; i += 2) fields[flat[i] ?? ''] = flat[i + 1] ?? '';
+    const fields = Object.fromEntries(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] ?? '', flat[2 * i + 1] ?? '']));
     const { kind = '', subject = '', at = '0', ...rest } = fields;
     return { id, kind, subject, at: Number(at), fields: rest };
   });

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Api } from '../../sdk/connect.js';
-import { JobState, WorkerState } from '../../sdk/messages.js';
+import { type Job, JobState, WorkerState } from '../../sdk/messages.js';
 import { ask, callingOptions, example, present, printJson, withApi } from '../common.js';
 import { Ended, Exit, usage } from '../exit.js';
 import type { Io } from '../io.js';
@@ -24,26 +24,41 @@ export function addGet(program: Command, io: Io): void {
     .argument('[id]', 'one job, worker, pool, replica or method')
     .option('--state <state>', 'only jobs or workers in that state')
     .option('--limit <count>', 'so many at the most', parseCount('--limit', 1, 100_000), 200)
-    .option('-A, --all-pools', 'workers of all pools')
+    .option('-A, --all-pools', 'jobs or workers of all pools')
     .option('--descriptors <file>', `of methods: ${DESCRIPTORS}`);
   example(
     get,
     'muster get pools',
     'muster get workers --all-pools',
+    'muster get jobs --all-pools --state running',
     'muster get jobs --pool hash --state failed -o json',
     'muster get jobs --pool hash 0d3f6c1e',
     'muster get methods --pool ocr',
   );
   get.action((kind: Kind, id: string | undefined, options: GetOptions) => {
-    if (kind === 'methods') return getMethods(io, options, id);
+    if (kind === 'methods') {
+      checkListOptions(kind, id, options);
+      return getMethods(io, options, id);
+    }
+    if (options.descriptors !== undefined) throw usage(`--descriptors: ${kind} have none, only methods do`);
     return withApi(options, async (api) => {
-      if (id !== undefined && options.state !== undefined) throw usage('--state chooses from a list; one thing is shown whatever its state');
+      checkListOptions(kind, id, options);
       if (kind === 'jobs') return id === undefined ? listJobs(api, io, options) : getJob(api, io, options, id);
       if (kind === 'workers') return id === undefined ? listWorkers(api, io, options) : getWorker(api, io, options, id);
-      if (options.state !== undefined) throw usage(`--state: ${kind} have none`);
       return kind === 'pools' ? getPools(api, io, options, id) : getReplicas(api, io, options, id);
     });
   });
+}
+
+/** An option that would change nothing is a mistake, and is refused. */
+function checkListOptions(kind: Kind, id: string | undefined, { state, allPools }: GetOptions): void {
+  const lists = kind === 'jobs' || kind === 'workers';
+  if (state !== undefined && !lists) throw usage(`--state: ${kind} have none`);
+  if (allPools && !lists)
+    throw usage(`--all-pools is for jobs and workers; ${kind === 'methods' ? 'name one pool with --pool' : `${kind} are always all`}`);
+  if (id === undefined) return;
+  if (state !== undefined) throw usage('--state chooses from a list; one thing is shown whatever its state');
+  if (allPools) throw usage(`--all-pools chooses from lists; name the pool of ${id} with --pool`);
 }
 
 function parseKind(text: string): Kind {
@@ -69,14 +84,24 @@ async function pages<T>(limit: number, page: (pageSize: number, pageToken: strin
 }
 
 async function listJobs(api: Api, io: Io, options: GetOptions): Promise<void> {
-  const { pool, limit, output } = options;
+  const { limit, output, allPools = false } = options;
   const state = JOB_STATES[parsed(options.state, JOB_STATES)] ?? JobState.JOB_STATE_UNSPECIFIED;
-  const { items, more } = await pages(limit, async (pageSize, pageToken) => {
-    const { jobs, nextPageToken } = await ask(options, (bounds) => api.listJobs({ pool, state, pageSize, pageToken }, bounds));
-    return { items: jobs, nextPageToken };
-  });
+  const pools = allPools ? (await ask(options, (bounds) => api.listPools({}, bounds))).pools.map(({ name }) => name) : [options.pool];
+  const items: Job[] = [];
+  let more = false;
+  for (const pool of pools) {
+    // Also when the limit is reached: whether there is more is known only then.
+    const page = await pages(Math.max(1, limit - items.length), async (pageSize, pageToken) => {
+      const { jobs, nextPageToken } = await ask(options, (bounds) => api.listJobs({ pool, state, pageSize, pageToken }, bounds));
+      return { items: jobs, nextPageToken };
+    });
+    items.push(...page.items);
+    more = page.more || items.length > limit;
+    if (more) break;
+  }
+  items.splice(limit);
   if (output === 'json') return printJson(io, { jobs: items.map(plainJob), more });
-  await shown(io, items.length, more, 'jobs', jobTable(items, io));
+  await shown(io, items.length, more, 'jobs', jobTable(items, io, allPools));
 }
 
 async function listWorkers(api: Api, io: Io, options: GetOptions): Promise<void> {

@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
+import { connect } from '../../../src/sdk/connect.js';
 import {
   ApiError,
   AttemptError,
@@ -47,6 +48,42 @@ test('nothing in is undefined, and nothing out too', async () => {
   await startWorker({ target: replica.target, pool }, (worker) => worker.handle('nothing', (input: unknown) => void seen.push(input)));
   expect(await newClient({ target: replica.target }).run('nothing', undefined, { pool })).toBeUndefined();
   expect(seen).toEqual([undefined]);
+});
+
+test('null is an input like any other', async () => {
+  const pool = uniquePool();
+  const seen: unknown[] = [];
+  await startWorker({ target: replica.target, pool }, (worker) =>
+    worker.handle('nothing', (input: unknown) => {
+      seen.push(input);
+      return null;
+    }),
+  );
+  const client = newClient({ target: replica.target });
+  expect(await client.run('nothing', null, { pool })).toBeNull();
+  expect(await client.run(defineJob({ kind: 'nothing', input: z.null(), output: z.null() }), null, { pool })).toBeNull();
+  expect(seen).toEqual([null, null]);
+});
+
+test("metadata and labels may have any name, those of an object's own parts too", async () => {
+  const pool = uniquePool();
+  const names = ['__proto__', 'constructor', 'to_string', 'hasownproperty'];
+  const given = Object.fromEntries(names.map((name) => [name, `a ${name}`]));
+  const seen: unknown[] = [];
+  await startWorker({ target: replica.target, pool, id: 'w', labels: given }, (worker) =>
+    worker.handle('k', (_, { metadata }) => void seen.push(Object.entries(metadata).sort())),
+  );
+  const client = newClient({ target: replica.target });
+  await client.run('k', undefined, { pool, id: 'j', metadata: given });
+  const all = Object.entries(given).sort();
+  expect(seen).toEqual([all]);
+  // Metadata is kept until a job has ended.
+  await client.submit('k', undefined, { pool, id: 'later', metadata: given, notBefore: new Date(Date.now() + 3_600_000) });
+  expect(Object.entries((await client.get('later', pool)).metadata).sort()).toEqual(all);
+  const api = connect(replica.target);
+  const { worker } = await api.getWorker({ pool, id: 'w' });
+  api.close();
+  expect(Object.entries(worker?.labels ?? {}).sort()).toEqual(all);
 });
 
 test('a handle tells id, state and result; the same id again is the same job, with other content it is refused', async () => {

@@ -14,7 +14,7 @@ const worker = Worker.fromPartial({
   slots: 4,
   state: WorkerState.WORKER_STATE_BUSY,
   home: 'r1',
-  linkEpoch: '18446744073709551615',
+  linkEpoch: '1793000000000',
   lastSeenTime: new Date(NOW - 3_000),
   labels: { zone: 'a' },
   held: [{ jobId: 'j1', fence: '1793000000000001', quarantined: true }],
@@ -65,6 +65,41 @@ test('lists end at --limit and say that there is more', async () => {
   expect(ran.story).toBe('the first 10; --limit shows more');
 });
 
+test('get jobs shows the jobs of all pools, and no more than --limit of them', async () => {
+  const answers = {
+    listPools: answer(() => ({ pools: ['a', 'b', 'c'].map((name) => Pool.fromPartial({ name })) })),
+    listJobs: answer(({ pool }: ListJobsRequest) => ({ jobs: ['1', '2'].map((id) => job({ spec: { pool, id } })), nextPageToken: '' })),
+  };
+  const all = await against(answers, ['get', 'jobs', '-A', '-o', 'json']);
+  const { jobs, more } = all.json() as { jobs: { pool: string; id: string }[]; more: boolean };
+  expect(jobs.map(({ pool, id }) => pool + id)).toEqual(['a1', 'a2', 'b1', 'b2', 'c1', 'c2']);
+  expect(more).toBe(false);
+  for (const [limit, count, further] of [
+    [3, 3, true],
+    [4, 4, true],
+    [6, 6, false],
+  ] as const) {
+    const some = await against(answers, ['get', 'jobs', '-A', '--limit', String(limit), '-o', 'json']);
+    const document = some.json() as { jobs: unknown[]; more: boolean };
+    expect([document.jobs.length, document.more], `--limit ${limit}`).toEqual([count, further]);
+  }
+  const shown = await against(answers, ['get', 'jobs', '-A']);
+  expect(shown.text.split('\n').map((line) => line.split(/ {2,}/).slice(0, 2))).toContainEqual(['b', '2']);
+});
+
+test.each([
+  ['pools', '-A'],
+  ['replicas', '--all-pools'],
+  ['methods', '-A'],
+  ['methods', '--state', 'free'],
+  ['jobs', 'j1', '-A'],
+  ['workers', 'w1', '--state', 'free'],
+  ['jobs', '--descriptors', 'file'],
+])('get %s %s: an option that would change nothing is refused', async (...args) => {
+  const ran = await muster(['get', ...args]);
+  expect([ran.code, ran.story]).toEqual([2, expect.stringContaining(args.find((arg) => arg.startsWith('--')) ?? '--all-pools')]);
+});
+
 test('get workers shows one pool, or all', async () => {
   const asked: ListWorkersRequest[] = [];
   const listWorkers = answer((request: ListWorkersRequest) => {
@@ -90,7 +125,7 @@ test('one worker, as a sheet and as a document', async () => {
     id: 'w1',
     contract: 'runner',
     state: 'busy',
-    linkEpoch: '18446744073709551615',
+    linkEpoch: 1_793_000_000_000,
     blocked: false,
     held: [{ jobId: 'j1', fence: '1793000000000001', quarantined: true }],
     lastSeenTime: new Date(NOW - 3_000).toISOString(),
@@ -124,7 +159,7 @@ test('pools and replicas, and one of them by name', async () => {
   const pools = await against(answers, ['get', 'pools']);
   expect(pools.text.split('\n')[1]?.split(/ {2,}/).slice(0, 6)).toEqual(['hash', 'runner', 'paused', '0', '0', '12']);
   const pool = await against(answers, ['get', 'pools', 'new', '-o', 'json']);
-  expect(pool.json()).toMatchObject({ name: 'new', family: '', paused: false, waiting: '0' });
+  expect(pool.json()).toMatchObject({ name: 'new', family: '', paused: false, waiting: 0, succeededTotal: 0 });
   const replicas = await against(answers, ['get', 'replicas']);
   expect(replicas.text.split('\n')[1]?.split(/ {2,}/)).toEqual(['r1', 'ready', '10.0.0.1:50051', '6', '2h']);
   const document = await against(answers, ['get', 'replicas', '-o', 'json']);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MusterError } from '../../../src/domain/errors.js';
-import { dateMs, durationMs, MAX_DURATION_MS, toDate, toDuration } from '../../../src/grpc/time.js';
+import { dateMs, durationMs, MAX_DURATION_MS, toDate, toDuration, waitUntilDeadlineMs } from '../../../src/grpc/time.js';
 
 const DAYS_366 = 31_622_400;
 
@@ -66,4 +66,28 @@ describe('dates', () => {
     for (const ms of [Number.NaN, -1]) expect(() => dateMs(new Date(ms), 'spec.not_before', now)).toThrow('spec.not_before: must be a date');
   });
   it('ends where Timestamp ends', () => expect(toDate(8.64e15)?.getUTCFullYear()).toBe(9999));
+});
+
+/** The timeout in ms that gRPC's C core puts into `grpc-timeout`: three digits, rounded up. */
+function sentByCore(ms: number): number {
+  let unit = 1;
+  for (const next of [10, 100, 1_000, 10_000, 100_000, 1_000_000]) if (ms >= next * 100) unit = next;
+  return Math.ceil(ms / unit) * unit;
+}
+
+describe('the wait before a deadline', () => {
+  it('ends before the caller gives up, however its library rounded the timeout', () => {
+    expect([999, 1_001, 10_001, 100_001, 1_000_001].map(sentByCore)).toEqual([999, 1_010, 10_100, 101_000, 1_010_000]);
+    for (let ms = 200; ms < 40_000_000; ms = Math.ceil(ms * 1.003)) {
+      for (const sent of [ms, sentByCore(ms)]) {
+        const wait = waitUntilDeadlineMs(sent);
+        expect(ms - wait, `timeout ${ms} ms, sent as ${sent}`).toBeGreaterThanOrEqual(100);
+        expect(wait, `timeout ${ms} ms, sent as ${sent}`).toBeGreaterThanOrEqual(ms * 0.989 - 100);
+      }
+    }
+  });
+
+  it('is none at all for a deadline that is too near, and endless without one', () => {
+    expect([0, 50, 100, Number.POSITIVE_INFINITY].map(waitUntilDeadlineMs)).toEqual([0, 0, 0, Number.POSITIVE_INFINITY]);
+  });
 });

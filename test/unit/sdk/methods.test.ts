@@ -2,13 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { JobRequest, JobResponse, PingResponse } from '../../../src/grpc/generated/job/job.js';
 import { SubmitJobRequest } from '../../../src/grpc/generated/muster/v1/job.js';
 import { Methods } from '../../../src/sdk/methods.js';
-import { setOf } from '../../helpers/descriptors.js';
+import { setOf, setWithoutJsonNames } from '../../helpers/descriptors.js';
 
 const job = new Methods(setOf('job/job.proto'), 'set');
-const muster = new Methods(
-  setOf('muster/v1/job.proto', 'muster/v1/common.proto', 'google/protobuf/duration.proto', 'google/protobuf/timestamp.proto'),
-  'set',
-);
+const FILES = ['muster/v1/job.proto', 'muster/v1/common.proto', 'google/protobuf/duration.proto', 'google/protobuf/timestamp.proto'];
+const muster = new Methods(setOf(...FILES), 'set');
 const RUN = '/job.JobService/RunJob';
 const SUBMIT = '/muster.v1.JobService/SubmitJob';
 
@@ -38,6 +36,20 @@ describe('methods out of descriptors', () => {
     const response = JobResponse.fromPartial({ jobId: 'j1', logs: 'done' });
     expect(job.decode(RUN, JobResponse.encode(response).finish())).toEqual({ jobId: 'j1', success: false, logs: 'done', imageUrl: '', error: '' });
     expect(job.decode('/job.JobService/Ping', PingResponse.encode({ workerId: 'w', status: 2 }).finish())).toEqual({ workerId: 'w', status: 'BUSY' });
+  });
+
+  it('are the same when the descriptors have no JSON names, as those of Python, C++, and Java servers', () => {
+    const bare = new Methods(setWithoutJsonNames(...FILES), 'set');
+    const spec = { id: 'a', method: RUN, runTimeout: '1.5s', retry: { maxAttempts: 3 } };
+    expect(bare.encode(SUBMIT, { spec }).equals(muster.encode(SUBMIT, { spec }))).toBe(true);
+    // The names of the proto file are as good, as the proto JSON mapping says.
+    expect(bare.encode(SUBMIT, { spec: { id: 'a', method: RUN, run_timeout: '1.5s', retry: { max_attempts: 3 } } })).toEqual(
+      bare.encode(SUBMIT, { spec }),
+    );
+    expect(bare.skeleton(SUBMIT)).toEqual(muster.skeleton(SUBMIT));
+    const [answer] = ['/muster.v1.JobService/ListJobs'].map((path) => [bare.decode(path, Buffer.of()), muster.decode(path, Buffer.of())]);
+    expect(answer?.[0]).toEqual(answer?.[1]);
+    expect(answer?.[0]).toEqual({ jobs: [], nextPageToken: '' });
   });
 
   it('show what a request looks like', () => {

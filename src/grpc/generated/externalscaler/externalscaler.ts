@@ -124,7 +124,8 @@ export const ScaledObjectRef: MessageFns<ScaledObjectRef> = {
 
             const entry3 = ScaledObjectRef_ScalerMetadataEntry.decode(reader, reader.uint32());
             if (entry3.value !== undefined) {
-              message.scalerMetadata[entry3.key] = entry3.value;
+              if (entry3.key === "__proto__") globalThis.Object.defineProperty(message.scalerMetadata, "__proto__", { value: entry3.value, writable: true, enumerable: true, configurable: true });
+              else message.scalerMetadata[entry3.key] = entry3.value;
             }
             continue;
           }
@@ -191,7 +192,8 @@ export const ScaledObjectRef: MessageFns<ScaledObjectRef> = {
     message.scalerMetadata = (globalThis.Object.entries(object.scalerMetadata ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          if (key === "__proto__") globalThis.Object.defineProperty(acc, "__proto__", { value: globalThis.String(value), writable: true, enumerable: true, configurable: true });
+          else acc[key] = globalThis.String(value);
         }
         return acc;
       },

@@ -554,7 +554,8 @@ export const Worker: MessageFns<Worker> = {
 
             const entry15 = Worker_LabelsEntry.decode(reader, reader.uint32());
             if (entry15.value !== undefined) {
-              message.labels[entry15.key] = entry15.value;
+              if (entry15.key === "__proto__") globalThis.Object.defineProperty(message.labels, "__proto__", { value: entry15.value, writable: true, enumerable: true, configurable: true });
+              else message.labels[entry15.key] = entry15.value;
             }
             continue;
           }
@@ -745,7 +746,8 @@ export const Worker: MessageFns<Worker> = {
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          if (key === "__proto__") globalThis.Object.defineProperty(acc, "__proto__", { value: globalThis.String(value), writable: true, enumerable: true, configurable: true });
+          else acc[key] = globalThis.String(value);
         }
         return acc;
       },
@@ -3478,7 +3480,8 @@ export const WatchEventsResponse: MessageFns<WatchEventsResponse> = {
 
             const entry5 = WatchEventsResponse_FieldsEntry.decode(reader, reader.uint32());
             if (entry5.value !== undefined) {
-              message.fields[entry5.key] = entry5.value;
+              if (entry5.key === "__proto__") globalThis.Object.defineProperty(message.fields, "__proto__", { value: entry5.value, writable: true, enumerable: true, configurable: true });
+              else message.fields[entry5.key] = entry5.value;
             }
             continue;
           }
@@ -3555,7 +3558,8 @@ export const WatchEventsResponse: MessageFns<WatchEventsResponse> = {
     message.fields = (globalThis.Object.entries(object.fields ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          if (key === "__proto__") globalThis.Object.defineProperty(acc, "__proto__", { value: globalThis.String(value), writable: true, enumerable: true, configurable: true });
+          else acc[key] = globalThis.String(value);
         }
         return acc;
       },

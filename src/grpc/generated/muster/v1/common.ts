@@ -656,7 +656,8 @@ export const Assignment: MessageFns<Assignment> = {
 
             const entry6 = Assignment_MetadataEntry.decode(reader, reader.uint32());
             if (entry6.value !== undefined) {
-              message.metadata[entry6.key] = entry6.value;
+              if (entry6.key === "__proto__") globalThis.Object.defineProperty(message.metadata, "__proto__", { value: entry6.value, writable: true, enumerable: true, configurable: true });
+              else message.metadata[entry6.key] = entry6.value;
             }
             continue;
           }
@@ -782,7 +783,8 @@ export const Assignment: MessageFns<Assignment> = {
     message.metadata = (globalThis.Object.entries(object.metadata ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          if (key === "__proto__") globalThis.Object.defineProperty(acc, "__proto__", { value: globalThis.String(value), writable: true, enumerable: true, configurable: true });
+          else acc[key] = globalThis.String(value);
         }
         return acc;
       },

@@ -266,7 +266,7 @@ export interface ListJobsRequest {
   pool: string;
   /** UNSPECIFIED: RUNNING, then WAITING, SCHEDULED, FAILED and the finished ones. */
   state: JobState;
-  /** 0: 50. ≤ 1000. */
+  /** 0: 50. ≤ 1000. A page may hold fewer, or none, and not be the last. */
   pageSize: number;
   pageToken: string;
 }
@@ -657,7 +657,8 @@ export const JobSpec: MessageFns<JobSpec> = {
 
             const entry6 = JobSpec_MetadataEntry.decode(reader, reader.uint32());
             if (entry6.value !== undefined) {
-              message.metadata[entry6.key] = entry6.value;
+              if (entry6.key === "__proto__") globalThis.Object.defineProperty(message.metadata, "__proto__", { value: entry6.value, writable: true, enumerable: true, configurable: true });
+              else message.metadata[entry6.key] = entry6.value;
             }
             continue;
           }
@@ -853,7 +854,8 @@ export const JobSpec: MessageFns<JobSpec> = {
     message.metadata = (globalThis.Object.entries(object.metadata ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          if (key === "__proto__") globalThis.Object.defineProperty(acc, "__proto__", { value: globalThis.String(value), writable: true, enumerable: true, configurable: true });
+          else acc[key] = globalThis.String(value);
         }
         return acc;
       },
@@ -3755,8 +3757,9 @@ export const JobServiceService = {
     responseDeserialize: (value: Buffer): BatchSubmitJobsResponse => BatchSubmitJobsResponse.decode(value),
   },
   /**
-   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms before
-   * the call's deadline) the answer is OK with the job's present state: wait on with WaitJob.
+   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and 1 %
+   * before the call's deadline, because many gRPC libraries round timeouts up) the answer is OK with the job's present state: wait on
+   * with WaitJob.
    */
   runJob: {
     path: "/muster.v1.JobService/RunJob" as const,
@@ -3842,8 +3845,9 @@ export interface JobServiceServer extends UntypedServiceImplementation {
   /** Submits many; each gets an answer of its own. */
   batchSubmitJobs: handleUnaryCall<BatchSubmitJobsRequest, BatchSubmitJobsResponse>;
   /**
-   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms before
-   * the call's deadline) the answer is OK with the job's present state: wait on with WaitJob.
+   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and 1 %
+   * before the call's deadline, because many gRPC libraries round timeouts up) the answer is OK with the job's present state: wait on
+   * with WaitJob.
    */
   runJob: handleUnaryCall<RunJobRequest, RunJobResponse>;
   /** Waits for the end of a job; OK with its present state when the wait is over first. */
@@ -3901,8 +3905,9 @@ export interface JobServiceClient extends Client {
     callback: (error: ServiceError | null, response: BatchSubmitJobsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms before
-   * the call's deadline) the answer is OK with the job's present state: wait on with WaitJob.
+   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and 1 %
+   * before the call's deadline, because many gRPC libraries round timeouts up) the answer is OK with the job's present state: wait on
+   * with WaitJob.
    */
   runJob(
     request: RunJobRequest,

@@ -424,7 +424,8 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
 
             const entry7 = WorkerInfo_LabelsEntry.decode(reader, reader.uint32());
             if (entry7.value !== undefined) {
-              message.labels[entry7.key] = entry7.value;
+              if (entry7.key === "__proto__") globalThis.Object.defineProperty(message.labels, "__proto__", { value: entry7.value, writable: true, enumerable: true, configurable: true });
+              else message.labels[entry7.key] = entry7.value;
             }
             continue;
           }
@@ -559,7 +560,8 @@ export const WorkerInfo: MessageFns<WorkerInfo> = {
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          if (key === "__proto__") globalThis.Object.defineProperty(acc, "__proto__", { value: globalThis.String(value), writable: true, enumerable: true, configurable: true });
+          else acc[key] = globalThis.String(value);
         }
         return acc;
       },
