@@ -243,7 +243,7 @@ export class Replica {
   }
 
   async #ready(): Promise<boolean> {
-    if (this.#mode !== 'serving') return false;
+    if (this.#mode !== 'serving' || this.#store.deaf) return false;
     await this.#store.ping();
     return true;
   }

@@ -1,8 +1,6 @@
 import type { Clock } from '../domain/clock.js';
-import { ClusterEar } from './cluster-ear.js';
-import { type Ear, RedisEar } from './ear.js';
 import { keys, poolOf } from './keys.js';
-import { type Connection, isCluster } from './nodes.js';
+import { Subscriber, type SubscriberPorts } from './subscriber.js';
 
 /** What scripts tell a replica. None carries ownership: a lost one only costs time. */
 export type Hint =
@@ -19,39 +17,42 @@ export interface InboxEvents {
 
 /** This replica's inbox: one channel a pool that it has to do with, and the common one. */
 export class Inbox {
-  readonly #ear: Ear;
+  readonly #subscriber: Subscriber;
   readonly #home: string;
   readonly #events: InboxEvents;
   readonly #pools = new Map<string, Promise<void>>();
 
-  /** `connection`: a subscriber's, ready. */
-  constructor(connection: Connection, home: string, clock: Clock, events: InboxEvents) {
+  constructor(ports: SubscriberPorts, home: string, clock: Clock, events: InboxEvents) {
     this.#home = home;
     this.#events = events;
-    const heard = {
-      message: (channel: string, text: string) => this.#read(channel, text),
-      regained: (channels: string[]) => events.resubscribed(channels.filter((channel) => channel !== keys.sweep).map(poolOf)),
-      error: (error: Error) => events.error(error),
-    };
-    this.#ear = isCluster(connection) ? new ClusterEar(connection, home, clock, heard) : new RedisEar(connection, clock, heard);
+    this.#subscriber = new Subscriber(home, clock, ports, {
+      message: (channel, text) => this.#read(channel, text),
+      regained: (channels) => events.resubscribed(channels.filter((channel) => channel !== keys.sweep).map(poolOf)),
+      error: (error) => events.error(error),
+    });
   }
 
   start(): Promise<void> {
-    return this.#ear.listen(keys.sweep);
+    return this.#subscriber.listen(keys.sweep, true);
+  }
+
+  /** Messages are published for this replica and do not arrive, though everything was tried: it must not count as ready. */
+  get deaf(): boolean {
+    return this.#subscriber.deaf.length > 0;
   }
 
   /** Resolves once hints of that pool arrive here. Cheap when they do already. Rejects while Redis is away. */
   listen(pool: string): Promise<void> {
     const there = this.#pools.get(pool);
     if (there) return there;
-    const listening = this.#ear.listen(keys.home(pool, this.#home));
+    const listening = this.#subscriber.listen(keys.home(pool, this.#home));
     this.#pools.set(pool, listening);
     listening.catch(() => this.#pools.delete(pool));
     return listening;
   }
 
   stop(): Promise<void> {
-    return this.#ear.stop();
+    return this.#subscriber.stop();
   }
 
   #read(channel: string, message: string): void {

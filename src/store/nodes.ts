@@ -1,4 +1,4 @@
-import type { Cluster, Redis } from 'ioredis';
+import { type Cluster, Command, type Redis } from 'ioredis';
 
 /** One Redis (perhaps by Sentinels), or a Cluster of them. */
 export type Connection = Redis | Cluster;
@@ -10,6 +10,12 @@ export function isCluster(redis: Connection): redis is Cluster {
 /** Whoever holds keys: that one Redis, or each master. For what is asked of servers, not of keys. */
 export function mastersOf(redis: Connection): Redis[] {
   return isCluster(redis) ? redis.nodes('master') : [redis];
+}
+
+/** The `host:port` of the master that has the key, as the Cluster's client knows it now. undefined: it knows of none. */
+export function serverOf(cluster: Cluster, key: string): string | undefined {
+  const slot = new Command('get', [key]).getSlot();
+  return slot === null ? undefined : cluster.slots[slot]?.[0];
 }
 
 /** One command of reading, by its name in ioredis. */

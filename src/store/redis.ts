@@ -2,8 +2,9 @@ import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
 import type { MusterError } from '../domain/errors.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-url.js';
-import type { Connection } from './nodes.js';
+import { type Connection, isCluster, publish, serverOf } from './nodes.js';
 import { PromptCluster } from './prompt-cluster.js';
+import type { SubscriberPorts } from './subscriber.js';
 import { probeTls } from './tls-probe.js';
 
 /** PEM texts. What is absent is what Node takes by default. */
@@ -95,36 +96,34 @@ function clusterOptions({ username, password, tls: isTls }: ClusterTarget, tls: 
   };
 }
 
-function openCluster(
-  target: ClusterTarget,
-  connect: ConnectOptions,
-  more: SharedOptions,
-  cluster: Pick<ClusterOptions, 'shardedSubscribers'>,
-): Cluster {
+function openCluster(target: ClusterTarget, connect: ConnectOptions): Cluster {
   const { redisOptions, ...rest } = clusterOptions(target, connect.tls);
-  const { enableOfflineQueue: _, retryStrategy: __, ...each } = { ...options(connect), ...more };
+  const { enableOfflineQueue: _, retryStrategy: __, ...each } = options(connect);
   return new PromptCluster(target.nodes, {
     ...rest,
     slotsRefreshTimeout: Math.max(connect.timeoutMs, 1000),
     // Neither is a command sent again whose reply was lost, nor does it wait for a failover: whoever asked decides.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
-    ...cluster,
     redisOptions: { ...redisOptions, ...each },
   });
 }
 
-function open(connect: ConnectOptions, more: SharedOptions = {}, cluster: Pick<ClusterOptions, 'shardedSubscribers'> = {}): Connection {
+function open(connect: ConnectOptions): Connection {
   const target = parseRedisUrl(connect.url);
-  if (target.kind === 'cluster') return openCluster(target, connect, more, cluster);
+  return target.kind === 'cluster' ? openCluster(target, connect) : openSingle(connect);
+}
+
+function openSingle(connect: ConnectOptions, more: SharedOptions = {}): Redis {
   const { url, ...address } = singleOptions(connect);
   const all = { ...options(connect), ...address, ...more };
   return url === undefined ? new Redis({ sentinelCommandTimeout: connect.timeoutMs, ...all }) : new Redis(url, all);
 }
 
 /** Its errors are told, in our words where a setting mends them. */
-function told(redis: Connection, { url, onError }: ConnectOptions): Connection {
-  return redis.on('error', (error: Error) => onError(redisRefusal(error, redisUser(url)) ?? error));
+function told<C extends Connection>(redis: C, { url, onError }: ConnectOptions): C {
+  redis.on('error', (error: Error) => onError(redisRefusal(error, redisUser(url)) ?? error));
+  return redis;
 }
 
 /** For scripts and reads. */
@@ -133,12 +132,43 @@ export function commandConnection(connect: ConnectOptions): Connection {
 }
 
 /**
- * For hints alone: a subscribed connection takes no other commands. After a loss whoever subscribed does so again: where ioredis does it, an
- * answer that comes too late is a rejection that nobody handles, and the end of the process.
+ * For channels alone: a subscribed connection takes no other commands. It lives once: when it ends, the subscriber opens another. `server`: the
+ * `host:port` of a node of a Cluster; without a Cluster it is not looked at.
  */
-export function subscriberConnection(connect: ConnectOptions): Connection {
-  // An idle subscriber hears nothing for long, rightly; the inbox pings it instead.
-  return told(open(connect, { socketTimeout: undefined, autoResubscribe: false }, { shardedSubscribers: true }), connect);
+export function subscriberConnection(connect: ConnectOptions, server: string): Redis {
+  const once: SharedOptions = {
+    // An idle subscriber hears nothing for long, rightly; the subscriber tests it instead.
+    socketTimeout: undefined,
+    autoResubscribe: false,
+    retryStrategy: () => null,
+    sentinelRetryStrategy: () => null,
+  };
+  const target = parseRedisUrl(connect.url);
+  if (target.kind !== 'cluster') return told(openSingle(connect, once), connect);
+  const { redisOptions } = clusterOptions(target, connect.tls);
+  const colon = server.lastIndexOf(':');
+  const address = { host: server.slice(0, colon), port: Number(server.slice(colon + 1)) };
+  return told(new Redis({ ...options(connect), ...redisOptions, ...address, ...once }), connect);
+}
+
+/** What a subscriber does with Redis. `redis`: the connection for commands, which knows the topology of a Cluster. */
+export function subscriberPorts(redis: Connection, connect: ConnectOptions): SubscriberPorts {
+  const open = (server: string) => subscriberConnection(connect, server);
+  const publishMark = (channel: string, text: string) => publish(redis, channel, text);
+  if (!isCluster(redis)) {
+    return {
+      ...{ open, publish: publishMark, refresh: () => undefined, serverOf: () => '' },
+      subscribe: (one, channels) => one.subscribe(...channels),
+      unsubscribe: (one, channels) => one.unsubscribe(...channels),
+    };
+  }
+  return {
+    ...{ open, publish: publishMark, refresh: () => redis.refreshSlotsCache() },
+    serverOf: (channel) => serverOf(redis, channel),
+    // One slot a call.
+    subscribe: (one, channels) => Promise.all(channels.map((channel) => one.ssubscribe(channel))),
+    unsubscribe: (one, channels) => Promise.all(channels.map((channel) => one.sunsubscribe(channel))),
+  };
 }
 
 /**

@@ -10,7 +10,7 @@ import { Locks } from './lock.js';
 import { type Connection, publish } from './nodes.js';
 import * as fleet from './read-fleet.js';
 import * as jobs from './read-jobs.js';
-import { type ConnectOptions, commandConnection, connectOrWait, subscriberConnection } from './redis.js';
+import { type ConnectOptions, commandConnection, connectOrWait, subscriberPorts } from './redis.js';
 import * as replicas from './replicas.js';
 import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
 import { checkSchema, checkServer } from './schema.js';
@@ -42,7 +42,6 @@ export class Store {
   readonly workers: WorkerScripts;
   readonly locks: Locks;
   readonly #redis: Connection;
-  readonly #subscriber: Connection;
   readonly #user: string;
   readonly #runner: ScriptRunner;
   readonly #options: StoreOptions;
@@ -54,7 +53,6 @@ export class Store {
     this.#options = options;
     this.#user = redisUser(options.url);
     this.#redis = commandConnection(options);
-    this.#subscriber = subscriberConnection(options);
     this.#runner = new ScriptRunner(this.#redis, { ...options, user: this.#user });
     this.jobs = new JobScripts(this.#runner);
     this.workers = new WorkerScripts(this.#runner);
@@ -81,15 +79,17 @@ export class Store {
     this.#tellsVersion = await this.#read('its version', checkServer(this.#redis));
     await this.#read('the schema', checkSchema(this.#redis));
     await this.#runner.load();
-    await connectOrWait(this.#subscriber, signal, this.#options);
     const error = (thrown: Error) => events.error(redisRefusal(thrown, this.#user) ?? thrown);
-    this.#inbox = new Inbox(this.#subscriber, this.home, this.#options.clock, { ...events, error });
-    await this.#read('listening', this.#inbox.start());
+    this.#inbox = new Inbox(subscriberPorts(this.#redis, this.#options), this.home, this.#options.clock, { ...events, error });
+    await this.#read('listening', this.#inbox.start()).catch((thrown: unknown) => {
+      // The channel of sweeps is away: it is tried again, and links are looked at without it.
+      if (!(thrown instanceof MusterError && thrown.code === 'unavailable')) throw thrown;
+      error(thrown);
+    });
   }
 
   async stop(): Promise<void> {
     await this.#inbox?.stop();
-    this.#subscriber.disconnect();
     this.#redis.disconnect();
   }
 
@@ -98,6 +98,11 @@ export class Store {
     const before = this.#options.clock.monotonic();
     await this.#read('ping', this.#redis.ping());
     return this.#options.clock.monotonic() - before;
+  }
+
+  /** Messages for this replica are published and do not arrive: it must not be given calls. */
+  get deaf(): boolean {
+    return this.#inbox?.deaf ?? false;
   }
 
   /** How Redis keeps what it is told. */

@@ -26,16 +26,28 @@ export class RedisCluster {
   ) {}
 
   /** As the user that docs/redis.md describes. Resolves when every slot has its node and each master its replica in step. */
-  static async start(): Promise<RedisCluster> {
+  static async start({ fullCoverage = true } = {}): Promise<RedisCluster> {
     const count = 2 * MASTERS;
     const ports = await freePorts(2 * count);
+    // On the command line, so that the user is there again when a node is started again.
+    const acl = documentedAcl();
+    const user = ['--user', USER, ...[acl.single, acl.cluster].flatMap((command) => command.slice(2))];
     const servers = await Promise.all(
       Array.from({ length: count }, (_, i) => {
         const settings = ['--cluster-enabled', 'yes', '--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--cluster-port', String(ports[count + i])];
         return startEmbeddedRedis({
           port: ports[i] ?? 0,
           appendonly: true,
-          extraArgs: [...settings, '--cluster-replica-validity-factor', '0', '--repl-diskless-sync-delay', '0'],
+          extraArgs: [
+            ...settings,
+            '--cluster-require-full-coverage',
+            fullCoverage ? 'yes' : 'no',
+            '--cluster-replica-validity-factor',
+            '0',
+            '--repl-diskless-sync-delay',
+            '0',
+            ...user,
+          ],
         });
       }),
     );
@@ -44,8 +56,6 @@ export class RedisCluster {
     const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
     await promisify(execFile)(cli, ['--cluster', 'create', ...addresses, '--cluster-replicas', '1', '--cluster-yes']);
     const nodes = await Promise.all(servers.map(async (server) => ({ server, id: (await ask(server, (redis) => redis.cluster('MYID'))) as string })));
-    const acl = documentedAcl();
-    for (const server of servers) for (const command of [acl.single, acl.cluster]) await ask(server, (redis) => redis.call('ACL', ...command));
     const cluster = new RedisCluster(nodes, `${USER}:${SECRET}@`);
     await until(() => cluster.#whole(count - MASTERS), { timeoutMs: READY_MS, what: 'the Cluster to be whole' });
     return cluster;
@@ -101,6 +111,23 @@ export class RedisCluster {
     };
     await until(taken, { timeoutMs: READY_MS, what: 'the replica to take over' });
     return { pauseMs: Math.round(performance.now() - before) };
+  }
+
+  /**
+   * Takes away the whole shard that has the key, master and replica: `kill` ends them, `mute` stops them (SIGSTOP), so that connections stay open and
+   * nothing answers. Resolves when the other nodes have noticed. Call the answer to bring the shard back: it resolves when the Cluster is whole.
+   */
+  async takeShard(key: string, how: 'kill' | 'mute'): Promise<() => Promise<void>> {
+    const master = await this.ownerOf(key);
+    const replicas = (await ask(master.server, (redis) => redis.call('CLUSTER', 'REPLICAS', master.id))) as string[];
+    const ids = replicas.map((line) => line.split(' ')[0]);
+    // The replica first: it must not take over.
+    const shard = [...this.nodes.filter(({ id }) => ids.includes(id)), master];
+    for (const { server } of shard) how === 'kill' ? server.kill() : server.pause();
+    return async () => {
+      for (const { server } of shard) how === 'kill' ? await server.restart() : server.resume();
+      await until(() => this.#whole(this.nodes.length - MASTERS), { timeoutMs: READY_MS, what: 'the Cluster to be whole again' });
+    };
   }
 
   /**
