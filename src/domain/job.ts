@@ -90,8 +90,8 @@ export interface Assignment {
   waitedMs: number;
 }
 
-/** A script's word on a result. */
-export type Verdict = 'accepted' | 'duplicate' | 'stale' | 'gone' | 'cancelled';
+/** A script's word on a result. `foreign`: that lease was another worker's; its sender is told `stale`. */
+export type Verdict = 'accepted' | 'duplicate' | 'stale' | 'gone' | 'cancelled' | 'foreign';
 
 const DIGEST_LENGTH = 22;
 

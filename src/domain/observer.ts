@@ -34,6 +34,9 @@ export interface RpcObserver {
   handled(code: number, ms: number): void;
 }
 
+/** How a worker named a lease that it was never given. */
+export type GuessedBy = 'attach' | 'report';
+
 /** Where connections come in: GRPC_ADDR, or LEGACY_ADDR. */
 export type Listener = 'grpc' | 'legacy';
 
@@ -65,6 +68,8 @@ export interface Observer {
   unlinked(pool: string, worker: string, reason: string): void;
   /** The worst lag of the event loop since the last word of it. Called once a second. */
   lagged(ms: number): void;
+  /** A worker named so many leases that it was never given: on its Attach stream, or by Report. */
+  guessed(call: GuessedBy, leases: number): void;
   /** A call was refused for its credentials. `reason`: one of a few words. */
   refused(reason: string): void;
   /** So many connections are open there now: when it begins to listen, and whenever one came or went. */
@@ -90,6 +95,7 @@ export const UNOBSERVED: Observer = {
   linked: () => {},
   unlinked: () => {},
   lagged: () => {},
+  guessed: () => {},
   refused: () => {},
   connections: () => {},
   turnedAway: () => {},
@@ -116,6 +122,7 @@ export function observers(all: readonly Observer[]): Observer {
     linked: (pool, worker) => each((one) => one.linked(pool, worker)),
     unlinked: (pool, worker, reason) => each((one) => one.unlinked(pool, worker, reason)),
     lagged: (ms) => each((one) => one.lagged(ms)),
+    guessed: (call, leases) => each((one) => one.guessed(call, leases)),
     refused: (reason) => each((one) => one.refused(reason)),
     connections: (listener, open) => each((one) => one.connections(listener, open)),
     turnedAway: (listener, why, peer) => each((one) => one.turnedAway(listener, why, peer)),

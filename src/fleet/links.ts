@@ -115,10 +115,15 @@ export class FleetLinks {
     link.close();
   }
 
-  /** Redis has answered for a result: whichever link it came over is told, a retired one too, which waits for nothing else. */
-  settled({ pool, worker, jobId, fence }: LeaseRef, verdict: Verdict): void {
-    this.get(pool, worker)?.settled?.(jobId, fence, verdict);
-    for (const link of this.#retired) if (link.ref.pool === pool && link.ref.id === worker) link.settled?.(jobId, fence, verdict);
+  /**
+   * Redis has answered for a result: whichever link of that incarnation it came over is told, a retired one too, which waits for nothing else.
+   */
+  settled({ pool, worker, jobId, fence, boot }: LeaseRef & { boot: string }, verdict: Verdict): void {
+    const present = this.get(pool, worker);
+    for (const link of present ? [present, ...this.#retired] : this.#retired) {
+      const { ref } = link;
+      if (ref.pool === pool && ref.id === worker && ref.boot === boot) link.settled?.(jobId, fence, verdict);
+    }
   }
 
   /** Calls open on all links, retired ones too. */

@@ -47,6 +47,8 @@ export interface Reported {
   verdicts: Verdict[];
   /** Of what the beat named: no longer the worker's. */
   revoked: { jobId: string; fence: string }[];
+  /** So many of the leases that it named, in results or in the beat, are other workers'. */
+  foreign: number;
 }
 
 /** The states that somebody may put a worker into; `busy` follows from what it holds. */
@@ -151,20 +153,23 @@ export class WorkerManager {
     await matching.call(ref.pool, () => store.workers.resize(ref, slots));
   }
 
-  /** An attached worker says what has arrived, and (done) what it has stopped. */
-  async received(ref: WorkerRef, held: readonly HeldByWorker[]): Promise<void> {
+  /** An attached worker says what has arrived, and (done) what it has stopped. Returns how many of these leases are other workers'. */
+  async received(ref: WorkerRef, held: readonly HeldByWorker[]): Promise<number> {
     const { store, matching } = this.#options;
     const stopped = held.filter(({ done }) => done).map(({ jobId, fence }) => ({ what: 'idle' as const, jobId, fence }));
     const arrived = held.filter(({ done }) => !done).map((lease) => ({ worker: ref.id, link: ref.link, lease }));
     if (stopped.length > 0) await matching.call(ref.pool, () => store.workers.probed(ref, 0, false, stopped));
     if (arrived.length > 0) failpoint('received-before');
-    if (arrived.length > 0) await matching.call(ref.pool, () => store.workers.beat(ref.pool, arrived, false));
+    if (arrived.length === 0) return 0;
+    const answers = await matching.call(ref.pool, () => store.workers.beat(ref.pool, arrived, false));
+    return answers.filter((answer) => answer === 'foreign').length;
   }
 
   /** An attached worker leaves; its stream stays until what it holds is settled. */
-  async leave(pool: string, id: string, boot: string, timeoutMs: number | undefined): Promise<void> {
+  async leave({ pool, id, boot }: WorkerRef, timeoutMs: number | undefined, by: string): Promise<void> {
     const { store, matching } = this.#options;
-    await matching.call(pool, () => store.workers.deregister(pool, id, boot, timeoutMs));
+    const { status } = await matching.call(pool, () => store.workers.deregister(pool, id, boot, timeoutMs, by));
+    if (status === 'foreign') throw notYours(id, 'id');
   }
 
   /** Looks for workers without a home whose check was lost (see Adopter). */
@@ -210,10 +215,15 @@ export class WorkerManager {
       results.map(({ jobId, fence, outcome }) => finisher.finish({ pool, worker, boot, jobId, fence, link: epoch, outcome })),
     );
     const verdicts = finished.map(({ verdict }) => verdict);
-    if (held === undefined) return { verdicts, revoked: [] };
+    const guessed = verdicts.filter((verdict) => verdict === 'foreign').length;
+    if (held === undefined) return { verdicts, revoked: [], foreign: guessed };
     const { known, revoked } = await store.workers.workerBeat(pool, worker, boot, held, by);
     if (known === 'foreign') throw notYours(worker, 'worker_id');
-    return { verdicts, revoked: held.filter((_, i) => revoked[i]).map(({ jobId, fence }) => ({ jobId, fence })) };
+    return {
+      verdicts,
+      revoked: held.filter((_, i) => revoked[i]).map(({ jobId, fence }) => ({ jobId, fence })),
+      foreign: guessed + revoked.filter((what) => what === 'foreign').length,
+    };
   }
 }
 

@@ -1,6 +1,6 @@
 import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
-import { allowPool, speakerOf } from '../domain/identity.js';
+import { ANYBODY, allowPool, speakerOf } from '../domain/identity.js';
 import { Code, type Outcome } from '../domain/job.js';
 import type { LinkEvents } from '../domain/link.js';
 import { checkId } from '../domain/names.js';
@@ -10,7 +10,7 @@ import { AttachedLink, type AttachedOptions } from '../links/attached.js';
 import type { LeaseName } from '../store/scripts/workers.js';
 import { type AttachCall, GrpcAttachedStream } from './attach-stream.js';
 import { toOutcome } from './convert-job.js';
-import { toAttachedInfo, type WorkerLimits } from './convert-worker.js';
+import { checkHeld, toAttachedInfo, type WorkerLimits } from './convert-worker.js';
 import type { Held, Result } from './generated/muster/v1/common.js';
 import type { AttachRequest, AttachResponse, Hello } from './generated/muster/v1/worker.js';
 import { durationMs, toDuration } from './time.js';
@@ -32,8 +32,6 @@ export interface AttachServiceOptions {
 }
 
 const MAX_LIST = 64;
-const MAX_HELD = 4096;
-const MAX_PROGRESS_BYTES = 4096;
 
 /** WorkerService.Attach: one stream of one worker after another. */
 export function createAttach(options: AttachServiceOptions): handleBidiStreamingCall<AttachRequest, AttachResponse> {
@@ -48,6 +46,8 @@ class Attachment {
   readonly #options: AttachServiceOptions;
   readonly #stream: GrpcAttachedStream;
   #stage: Stage = 'opening';
+  /** Whose word the frames are. */
+  #by = ANYBODY;
   #link: AttachedLink | undefined;
 
   constructor(call: AttachCall, options: AttachServiceOptions) {
@@ -95,12 +95,12 @@ class Attachment {
         if (frame.value.slots > this.#options.limits.maxSlots) throw invalid('resize.slots', `must be at most ${this.#options.limits.maxSlots}`);
         return this.#ask(this.#options.manager.resize(link.ref, frame.value.slots));
       case 'goodbye': {
-        const { pool, id, boot } = link.ref;
+        const timeoutMs = durationMs(frame.value.drainTimeout, 'goodbye.drain_timeout', { zero: true });
         link.leaves();
-        return this.#ask(this.#options.manager.leave(pool, id, boot, durationMs(frame.value.drainTimeout, 'goodbye.drain_timeout', { zero: true })));
+        return this.#ask(this.#options.manager.leave(link.ref, timeoutMs, this.#by));
       }
       case 'pong':
-        return link.pong(Number(frame.value.nonce), bounded(frame.value.held, 'pong.held', MAX_HELD));
+        return link.pong(Number(frame.value.nonce), checkHeld(frame.value.held, 'pong.held'));
     }
   }
 
@@ -111,9 +111,10 @@ class Attachment {
       const identity = identify?.(this.#call.metadata);
       allowPool(identity, worker.pool, 'hello.worker.pool');
       const info = hello.paused ? { ...worker, slots: 0 } : worker;
-      const held = bounded(hello.held, 'hello.held', MAX_HELD).map(({ jobId, fence, done }) => ({ jobId, fence, done }));
+      const held = checkHeld(hello.held, 'hello.held').map(({ jobId, fence, done }) => ({ jobId, fence, done }));
+      this.#by = speakerOf(identity, identify !== undefined);
       const open = (ref: WorkerRef, abandon: LeaseName[]) => {
-        const link = new AttachedLink(ref, this.#stream, events, linkOptions);
+        const link = new AttachedLink(ref, this.#stream, events, linkOptions, held.length);
         this.#link = link;
         this.#stream.welcome(
           {
@@ -129,7 +130,7 @@ class Attachment {
         );
         return link;
       };
-      await manager.attachWorker(info, held, open, () => this.#stage === 'attaching', speakerOf(identity, identify !== undefined));
+      await manager.attachWorker(info, held, open, () => this.#stage === 'attaching', this.#by);
       if (this.#stage === 'attaching') this.#stage = 'attached';
       // It went while Redis was asked.
       else this.#link?.gone('ended while it attached');
@@ -156,22 +157,26 @@ class Attachment {
 
   async #beat(link: AttachedLink, held: Held[]): Promise<void> {
     const { pool, id, boot } = link.ref;
-    for (const [i, { progress }] of bounded(held, 'beat.held', MAX_HELD).entries()) {
-      if (progress.length > MAX_PROGRESS_BYTES) throw invalid(`beat.held[${i}].progress`, `must be at most ${MAX_PROGRESS_BYTES} bytes`);
-    }
-    const { revoked } = await this.#options.manager.report({ pool, worker: id, boot, results: [], held });
+    const { revoked, foreign } = await this.#options.manager.report({
+      pool,
+      worker: id,
+      boot,
+      results: [],
+      held: checkHeld(held, 'beat.held'),
+      by: this.#by,
+    });
+    link.guessed(foreign);
     for (const { jobId, fence } of revoked) link.revoke(jobId, fence);
   }
 
   async #received(link: AttachedLink, held: Held[]): Promise<void> {
-    bounded(held, 'received.held', MAX_HELD);
-    await this.#options.manager.received(link.ref, held);
+    link.guessed(await this.#options.manager.received(link.ref, checkHeld(held, 'received.held')));
   }
 
   /** What the answer is waited for by nobody: the worker says it again with its next beat. */
   #ask(asking: Promise<unknown>): void {
     asking.catch((error: unknown) => {
-      if (error instanceof MusterError && error.code === 'invalid_argument') this.#refuse(error);
+      if (error instanceof MusterError && (error.code === 'invalid_argument' || error.code === 'permission_denied')) this.#refuse(error);
       else this.#options.onError(error);
     });
   }
@@ -193,9 +198,4 @@ class Attachment {
     if (attached) this.#link?.gone(reason);
     this.#stream.end();
   }
-}
-
-function bounded<T>(list: T[], field: string, most: number): T[] {
-  if (list.length > most) throw invalid(field, `must be at most ${most}`);
-  return list;
 }

@@ -1,7 +1,7 @@
 import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
 import { Code, type Failure, type JobRecord, type JobSpec, type JobState, type Outcome, type RetryPolicy } from '../domain/job.js';
-import { checkKind, checkMethod, checkNewId, checkPool } from '../domain/names.js';
+import { checkId, checkKind, checkMethod, checkPool } from '../domain/names.js';
 import { readTrace, TRACEPARENT, TRACESTATE, type TraceContext, traceOf, withoutTrace, writeTrace } from '../domain/trace.js';
 import { checkEntries, checkInteger, cutUtf8, entryField } from './checks.js';
 import type { Failure as ProtoFailure, Result as ProtoResult } from './generated/muster/v1/common.js';
@@ -52,7 +52,7 @@ export function toJobSpec(
   if (spec.payload.length > limits.maxPayloadBytes) throw invalid(`${field}.payload`, `must be at most ${limits.maxPayloadBytes} bytes`);
   return {
     pool: checkPool(spec.pool, `${field}.pool`),
-    id: spec.id === '' ? ids.jobId() : checkNewId(spec.id, `${field}.id`),
+    id: spec.id === '' ? ids.jobId() : checkId(spec.id, `${field}.id`),
     ...toWork(spec.work, field),
     payload: spec.payload,
     metadata: toMetadata(spec.metadata, `${field}.metadata`, caller),

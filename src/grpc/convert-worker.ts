@@ -1,6 +1,6 @@
 import { isIP, SocketAddress } from 'node:net';
 import { invalid, MusterError } from '../domain/errors.js';
-import { checkKind, checkNewId, checkPool } from '../domain/names.js';
+import { checkId, checkKind, checkPool } from '../domain/names.js';
 import {
   type Address,
   type AttachedInfo,
@@ -12,7 +12,7 @@ import {
 } from '../domain/worker.js';
 import { checkEntries, checkInteger, checkText, entryField } from './checks.js';
 import { type Worker as ProtoWorker, WorkerState as ProtoWorkerState } from './generated/muster/v1/admin.js';
-import { Contract as ProtoContract } from './generated/muster/v1/common.js';
+import { type Held, Contract as ProtoContract } from './generated/muster/v1/common.js';
 import type { WorkerInfo as ProtoWorkerInfo } from './generated/muster/v1/worker.js';
 import type { WorkerInfo as LegacyWorkerInfo } from './generated/worker/worker.js';
 import { toDate } from './time.js';
@@ -24,6 +24,8 @@ const MAX_LABELS = 32;
 const MAX_LABEL_KEY_BYTES = 63;
 const MAX_LABEL_BYTES = 256;
 const MAX_KINDS = 64;
+const MAX_HELD = 4096;
+const MAX_PROGRESS_BYTES = 4096;
 /** What an id may hold, and brackets: an IPv6 address is a boot too. */
 const BOOT = /^[A-Za-z0-9[][A-Za-z0-9[\]._:-]{0,62}$/;
 
@@ -45,7 +47,7 @@ export function toWorkerInfo(info: ProtoWorkerInfo, limits: WorkerLimits, peerIp
   const address = toAddress(info.ip, info.port, peerIp);
   return {
     pool: legacy && info.pool === '' ? limits.legacyPool : checkPool(info.pool, 'pool'),
-    id: checkNewId(info.id, 'id'),
+    id: checkId(info.id, 'id'),
     address,
     contract,
     region: checkText(info.region, 'region', MAX_REGION_BYTES),
@@ -63,7 +65,7 @@ export function toAttachedInfo(info: ProtoWorkerInfo | undefined, limits: Worker
   if (info.boot === '') throw invalid('hello.worker.boot', 'must be set, and new in every life of the process');
   return {
     pool: checkPool(info.pool, 'hello.worker.pool'),
-    id: checkNewId(info.id, 'hello.worker.id'),
+    id: checkId(info.id, 'hello.worker.id'),
     region: checkText(info.region, 'hello.worker.region', MAX_REGION_BYTES),
     slots: checkInteger(info.slots, 'hello.worker.slots', 0, limits.maxSlots) || 1,
     labels: toLabels(info.labels),
@@ -78,7 +80,7 @@ export function legacyWorkerInfo(info: LegacyWorkerInfo, legacyPool: string, pee
   const address = toAddress(info.ip, info.port, peerIp);
   return {
     pool: legacyPool,
-    id: checkNewId(info.id, 'id'),
+    id: checkId(info.id, 'id'),
     address,
     contract: 'LEGACY',
     region: checkText(info.region, 'region', MAX_REGION_BYTES),
@@ -111,6 +113,16 @@ function checkBoot(boot: string, field: string): string {
   if (!BOOT.test(boot))
     throw invalid(field, 'a boot is 1 to 63 of letters, digits, ".", "_", ":", "-", "[" and "]", beginning with a letter, digit or "["');
   return boot;
+}
+
+/** Leases that a worker names as held: at most 4,096, with names that can stand in keys. Throws `invalid` with the field at fault. */
+export function checkHeld(held: Held[], field: string): Held[] {
+  if (held.length > MAX_HELD) throw invalid(field, `must be at most ${MAX_HELD}`);
+  for (const [i, { jobId, progress }] of held.entries()) {
+    checkId(jobId, `${field}[${i}].job_id`);
+    if (progress.length > MAX_PROGRESS_BYTES) throw invalid(`${field}[${i}].progress`, `must be at most ${MAX_PROGRESS_BYTES} bytes`);
+  }
+  return held;
 }
 
 function toLabels(labels: Record<string, string>): Record<string, string> {

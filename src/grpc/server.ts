@@ -78,7 +78,7 @@ function doorOf(listener: Listener, { limits = {}, observer = UNOBSERVED }: Serv
 }
 
 function workersOf(manager: WorkerManager, { workers }: Services): OrchestratorGrpcServer {
-  const alone = { limits: { maxSlots: 256, legacyPool: DEFAULT_POOL, maxResultBytes: MIB }, pingIntervalMs: 10_000 };
+  const alone = { limits: { maxSlots: 256, legacyPool: DEFAULT_POOL, maxResultBytes: MIB }, pingIntervalMs: 10_000, onGuess: () => undefined };
   const unary = createUnary({ clock: systemClock, onInternal: () => undefined });
   const attach = (call: AttachCall) => void call.emit('error', { code: Status.UNIMPLEMENTED, details: 'this server takes dialed workers only' });
   return new OrchestratorGrpcServer({ manager, ...(workers ?? { ...alone, unary, attach }) });

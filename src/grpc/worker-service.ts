@@ -5,7 +5,7 @@ import type { Verdict } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { ReportedResult, WorkerManager } from '../fleet/worker-manager.js';
 import { toOutcome } from './convert-job.js';
-import { legacyWorkerInfo, toWorkerInfo, type WorkerLimits } from './convert-worker.js';
+import { checkHeld, legacyWorkerInfo, toWorkerInfo, type WorkerLimits } from './convert-worker.js';
 import {
   type AttachRequest,
   type AttachResponse,
@@ -24,13 +24,13 @@ export interface WorkerServiceOptions {
   limits: WorkerLimits & { maxResultBytes: number };
   /** How often a worker should Ping. */
   pingIntervalMs: number;
+  /** Told of leases that a worker named and that are other workers'. */
+  onGuess: (leases: number) => void;
   /** This replica asks for credentials: a caller without (at LEGACY_ADDR) has no say over workers of those with. */
   secured?: boolean;
 }
 
 const MAX_RESULTS = 64;
-const MAX_HELD = 4096;
-const MAX_PROGRESS_BYTES = 4096;
 
 /** On the wire. */
 export const VERDICTS: Record<Verdict, ProtoVerdict> = {
@@ -39,6 +39,7 @@ export const VERDICTS: Record<Verdict, ProtoVerdict> = {
   stale: ProtoVerdict.VERDICT_STALE,
   gone: ProtoVerdict.VERDICT_GONE,
   cancelled: ProtoVerdict.VERDICT_CANCELLED,
+  foreign: ProtoVerdict.VERDICT_STALE,
 };
 
 /** What workers call. */
@@ -98,11 +99,7 @@ export class OrchestratorGrpcServer {
   async #report(request: ReportRequest, identity: Identity | undefined) {
     const { manager, limits } = this.#options;
     if (request.results.length > MAX_RESULTS) throw invalid('results', `must be at most ${MAX_RESULTS}`);
-    const held = request.beat?.held;
-    if (held && held.length > MAX_HELD) throw invalid('beat.held', `must be at most ${MAX_HELD}`);
-    held?.forEach(({ progress }, i) => {
-      if (progress.length > MAX_PROGRESS_BYTES) throw invalid(`beat.held[${i}].progress`, `must be at most ${MAX_PROGRESS_BYTES} bytes`);
-    });
+    const held = request.beat && checkHeld(request.beat.held, 'beat.held');
     const results = request.results.map(
       (result, i): ReportedResult => ({
         jobId: checkId(result.jobId, `results[${i}].job_id`),
@@ -118,6 +115,7 @@ export class OrchestratorGrpcServer {
       held,
       by: this.#by(identity),
     });
+    if (reported.foreign > 0) this.#options.onGuess(reported.foreign);
     return {
       settlements: results.map(({ jobId, fence }, i) => ({ jobId, fence, verdict: VERDICTS[reported.verdicts[i] ?? 'stale'] })),
       revoked: reported.revoked.map((lease) => ({ ...lease, done: false, progress: Buffer.alloc(0) })),

@@ -91,10 +91,18 @@ export class Dispatcher {
     onAborted(lease);
   }
 
-  /** What a call came to. */
+  /**
+   * What a call came to. `ref` is the worker at the other end of the link: a delivery counts for that incarnation of that worker alone, whatever
+   * lease it names. Redis compares them once more.
+   */
   delivered(lease: LeaseRef, ref: WorkerRef, delivery: Delivery): void {
     const { finisher, running, onDoubtful } = this.#options;
     const there = running.get(lease);
+    if (there && there.boot !== ref.boot) {
+      // An older incarnation speaks of a lease of the present one. Nothing here is changed; Redis has the last word on its result.
+      if (delivery.kind === 'result') finisher.settle(this.#attempt(lease, ref), delivery.outcome);
+      return;
+    }
     // Forgotten since it was sent: its worker attached anew and is sent it again. Were it taken up here, that would be left out.
     if (!there && delivery.kind === 'accepted') return;
     const attempt = there ?? this.#track(lease, ref);
@@ -136,20 +144,13 @@ export class Dispatcher {
   }
 
   #track(lease: LeaseRef, ref: WorkerRef): Attempt {
-    const { pool, worker, jobId, fence } = lease;
-    const attempt: Attempt = {
-      pool,
-      worker,
-      jobId,
-      fence,
-      boot: ref.boot,
-      link: ref.link,
-      phase: 'calling',
-      since: this.#options.clock.monotonic(),
-      vouchedAt: 0,
-    };
+    const attempt = this.#attempt(lease, ref);
     this.#options.running.add(attempt);
     return attempt;
+  }
+
+  #attempt({ pool, worker, jobId, fence }: LeaseRef, { boot, link }: WorkerRef): Attempt {
+    return { pool, worker, jobId, fence, boot, link, phase: 'calling', since: this.#options.clock.monotonic(), vouchedAt: 0 };
   }
 }
 

@@ -18,7 +18,11 @@ export interface Attempt extends LeaseRef {
   vouchedAt: number;
 }
 
-/** What runs on this replica's links: a cache of leases. Redis holds the truth; a beat compares the two. */
+/**
+ * What runs on this replica's links: a cache of leases. Redis holds the truth; a beat compares the two.
+ *
+ * A lease belongs to one worker. Every lookup names the worker, so that a lease which another worker names is not found.
+ */
 export class Running {
   readonly #attempts = new Map<string, Attempt>();
   readonly #ofWorker = new Map<string, Set<Attempt>>();
@@ -39,9 +43,10 @@ export class Running {
     else this.#ofWorker.set(worker, new Set([attempt]));
   }
 
-  remove(lease: LeaseRef): void {
+  /** `boot`, if given: only of that incarnation. */
+  remove(lease: LeaseRef & { boot?: string }): void {
     const attempt = this.get(lease);
-    if (!attempt) return;
+    if (!attempt || (lease.boot ?? attempt.boot) !== attempt.boot) return;
     this.#attempts.delete(key(lease));
     const worker = `${lease.pool} ${lease.worker}`;
     const there = this.#ofWorker.get(worker);
@@ -58,6 +63,6 @@ export class Running {
   }
 }
 
-function key({ pool, jobId, fence }: LeaseRef): string {
-  return `${pool} ${jobId} ${fence}`;
+function key({ pool, worker, jobId, fence }: LeaseRef): string {
+  return `${pool} ${worker} ${jobId} ${fence}`;
 }

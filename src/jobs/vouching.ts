@@ -123,7 +123,7 @@ export class Vouching {
     if (attempt) {
       attempt.vouchedAt = now;
       // A result that is on its way gets its verdict by itself.
-      if ((answer === 'gone' || answer === 'cancelled') && attempt.phase !== 'finishing') this.#options.onGone(attempt);
+      if ((answer === 'gone' || answer === 'cancelled' || answer === 'foreign') && attempt.phase !== 'finishing') this.#options.onGone(attempt);
     } else if (link && (answer === 'not_home' || answer === 'gone')) {
       this.#options.onNotHome(link);
     }

@@ -17,7 +17,7 @@ import { Dispatcher } from '../jobs/dispatcher.js';
 import { Finisher } from '../jobs/finisher.js';
 import { Jobs } from '../jobs/jobs.js';
 import { Matching } from '../jobs/matching.js';
-import { Running } from '../jobs/running.js';
+import { type Attempt, Running } from '../jobs/running.js';
 import { Submitter } from '../jobs/submit.js';
 import { Ticker } from '../jobs/ticker.js';
 import { Vouching } from '../jobs/vouching.js';
@@ -85,7 +85,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
   });
   const batches = { batchMax: config.BATCH_MAX, batchBytes: config.BATCH_BYTES, maxQueue: config.BATCH_QUEUE };
   const ofWorker = (lease: LeaseRef) => links.get(lease.pool, lease.worker);
-  const onSettled = (lease: LeaseRef, verdict: Verdict) => links.settled(lease, verdict);
+  const onSettled = (lease: Attempt, verdict: Verdict) => links.settled(lease, verdict);
   const finisher = new Finisher({
     jobs: store.jobs,
     matching,

@@ -3,6 +3,7 @@ import { MusterError } from '../domain/errors.js';
 import type { Assignment, Outcome, Verdict } from '../domain/job.js';
 import { type LeaseRef, type Link, type LinkEvents, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import type { Address, WorkerRef } from '../domain/worker.js';
+import { GuessBudget, MAX_GUESSES } from './guess-budget.js';
 
 /** What goes down to an attached worker; the stream behind it puts it into frames. */
 export interface AttachedStream {
@@ -22,6 +23,8 @@ export interface AttachedOptions {
   maxUnsettled: number;
   /** A settlement waits so long for others, or for an assignment, to go along with. */
   settleMs: number;
+  /** Told of each lease that the worker named and was never given (see GuessBudget). */
+  onGuess: () => void;
 }
 
 /** So many settlements wait for others, at the most. */
@@ -42,6 +45,7 @@ export class AttachedLink implements Link {
   readonly #events: LinkEvents;
   readonly #options: AttachedOptions;
   readonly #unsettled = new Set<string>();
+  readonly #guesses: GuessBudget;
   readonly #pings = new Map<number, (held: Held | undefined) => void>();
   readonly #settlements: { jobId: string; fence: string; verdict: Verdict }[] = [];
   #cancelSettling: (() => void) | undefined;
@@ -52,12 +56,15 @@ export class AttachedLink implements Link {
   #heardAt: number;
   #closed = false;
 
-  constructor(ref: WorkerRef, stream: AttachedStream, events: LinkEvents, options: AttachedOptions) {
+  /** `brought`: how many leases the worker says that it has from earlier streams. */
+  constructor(ref: WorkerRef, stream: AttachedStream, events: LinkEvents, options: AttachedOptions, brought = 0) {
     this.ref = ref;
     this.#stream = stream;
     this.#events = events;
     this.#options = options;
     this.#heardAt = options.clock.monotonic();
+    this.#guesses = new GuessBudget(options.clock);
+    this.#guesses.given(brought);
   }
 
   get heardAt(): number {
@@ -78,6 +85,7 @@ export class AttachedLink implements Link {
     const lease = this.#lease(assignment.jobId, assignment.fence);
     const delivery = this.#closed ? ({ kind: 'released', reason: 'the stream had ended', blocked: false } as const) : ({ kind: 'accepted' } as const);
     if (!this.#closed) {
+      this.#guesses.given(1);
       this.#stream.assign(assignment);
       const { clock, settleMs } = this.#options;
       if (this.#cancelSettling && clock.monotonic() - this.#settlingSince >= settleMs * RIPE) this.#settle();
@@ -110,6 +118,9 @@ export class AttachedLink implements Link {
   settled(jobId: string, fence: string, verdict: Verdict): void {
     if (!this.#unsettled.delete(`${jobId} ${fence}`) || this.#closed) return;
     this.#settlements.push({ jobId, fence, verdict });
+    if (verdict === 'foreign') this.guessed(1);
+    else if ((verdict === 'stale' || verdict === 'gone') && this.#guesses.unknown()) this.#afterGuess();
+    if (this.#closed) return;
     if (this.#leaving || this.#settlements.length >= SETTLED_AT_ONCE) this.#settle();
     else if (!this.#cancelSettling) {
       const { clock, settleMs } = this.#options;
@@ -122,6 +133,14 @@ export class AttachedLink implements Link {
   leaves(): void {
     this.#leaving = true;
     this.#settle();
+  }
+
+  /** The worker named so many leases that are other workers'. */
+  guessed(leases: number): void {
+    for (let i = 0; i < leases && !this.#closed; i++) {
+      this.#guesses.guess();
+      this.#afterGuess();
+    }
   }
 
   revoke(jobId: string, fence: string): void {
@@ -154,6 +173,9 @@ export class AttachedLink implements Link {
 
   /** From the stream: a result. Throws `resource_exhausted` when too many wait for their settlement. */
   result(jobId: string, fence: string, outcome: Outcome): void {
+    const name = `${jobId} ${fence}`;
+    // Sent twice: the answer to the first is on its way.
+    if (this.#unsettled.has(name)) return;
     if (this.#unsettled.size >= this.#options.maxUnsettled) {
       throw new MusterError(
         'resource_exhausted',
@@ -161,7 +183,7 @@ export class AttachedLink implements Link {
         `results: ${this.#options.maxUnsettled} wait for their settlement: wait for Settled`,
       );
     }
-    this.#unsettled.add(`${jobId} ${fence}`);
+    this.#unsettled.add(name);
     this.#events.delivered(this.#lease(jobId, fence), this.ref, { kind: 'result', outcome });
   }
 
@@ -176,6 +198,16 @@ export class AttachedLink implements Link {
     this.#closed = true;
     this.#over();
     this.#events.closed(this, reason);
+  }
+
+  /** Past the bound the worker is no honest one, or its state is another's: it is told, and has to attach anew. */
+  #afterGuess(): void {
+    this.#options.onGuess();
+    if (!this.#guesses.exceeded || this.#closed) return;
+    const { id } = this.ref;
+    const message = `worker ${id} named more than ${MAX_GUESSES} leases that it was never given: send results and heartbeats of your own leases alone`;
+    this.gone('guessed leases');
+    this.#stream.end(new MusterError('permission_denied', 'LEASES_GUESSED', message));
   }
 
   #settle(): void {

@@ -1,5 +1,5 @@
 import { type Ids, systemIds } from '../domain/clock.js';
-import { checkNewId, checkPool } from '../domain/names.js';
+import { checkId, checkPool } from '../domain/names.js';
 import { JobSpec } from '../grpc/generated/muster/v1/job.js';
 import { type Wire, wireOf } from './codec.js';
 import { toDuration } from './duration.js';
@@ -45,7 +45,7 @@ export async function toSubmission(job: AnyJob, input: unknown, options: SubmitO
   const payload = await wireOf(job.input ?? fallback, `input of ${kind}`).toBytes(input === undefined && method ? Buffer.alloc(0) : input);
   const { metadata = {}, priority = 0, notBefore, queueTimeoutMs, runTimeoutMs, totalTimeoutMs, retry, retentionMs } = options;
   const spec = JobSpec.fromPartial({
-    id: options.id === undefined ? ids.jobId() : checkNewId(options.id, 'id'),
+    id: options.id === undefined ? ids.jobId() : checkId(options.id, 'id'),
     pool: checkPool(options.pool ?? job.pool ?? '', 'pool'),
     work: { $case: method ? 'method' : 'kind', value: kind },
     payload,

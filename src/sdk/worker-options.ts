@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { type Clock, type Ids, type Random, systemIds, systemRandom } from '../domain/clock.js';
-import { checkNewId, checkPool } from '../domain/names.js';
+import { checkId, checkPool } from '../domain/names.js';
 import { Access, type Where } from './access.js';
 import { sdkClock } from './clock.js';
 
@@ -45,7 +45,7 @@ export function workerSettings(options: WorkerOptions): WorkerSettings {
   return {
     access: new Access(options, clock),
     pool: checkPool(pool, 'pool'),
-    id: checkNewId(options.id ?? ids.replicaId(hostname()), 'id'),
+    id: checkId(options.id ?? ids.replicaId(hostname()), 'id'),
     slots: checkSlots(slots),
     labels: options.labels ?? {},
     region: options.region ?? '',

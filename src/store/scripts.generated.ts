@@ -842,7 +842,10 @@ for what, worker, link, job, fence_ in items() do
       score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
       if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
     else
-      answer = (j.state == 'cancelled' and j.fence == fence_) and 'cancelled' or 'gone'
+      answer = 'gone'
+      if j.fence == fence_ then
+        if j.worker ~= worker then answer = 'foreign' elseif j.state == 'cancelled' then answer = 'cancelled' end
+      end
     end
   elseif w.state and w.state ~= 'dead' then
     local at = NOW - tonumber(what)
@@ -1020,6 +1023,8 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
       unhold(worker, job, fence_)
       free_slot(w, link)
     end
+  elseif j.fence == fence_ and j.worker ~= worker then
+    verdict = 'foreign'
   elseif j.done == fence_ then
     verdict = 'duplicate'
     again[worker] = w
@@ -1676,7 +1681,7 @@ for job, fence_, finished, progress in items() do
       if not j.progress then call('HSET', job_key(job), 'progress', '1') end
     end
   end
-  revoked[#revoked + 1] = mine and 0 or 1
+  revoked[#revoked + 1] = mine and 0 or (known == 'ok' and j.fence == fence_ and j.worker ~= worker) and 2 or 1
 end
 flush()
 return { { known, revoked }, assigned, 0 }`].join('\n'),

@@ -56,6 +56,7 @@ function take(m: Model, r: ResultArg): { verdict: string; freed: boolean; again:
     return answer(j.state === 'cancelled' ? 'cancelled' : 'stale', true);
   }
   if (!j) return answer('gone', false);
+  if (m.foreign(r.worker, r.job, r.fence)) return answer('foreign', false);
   if (String(j.done) === r.fence) return answer('duplicate', false, true);
   return answer(j.state === 'cancelled' && String(j.fence) === r.fence ? 'cancelled' : 'stale', false);
 }

@@ -54,6 +54,7 @@ export function beat(m: Model, { home, leaving, beats }: CallOf<'beat'>): unknow
         j.delivered = true;
         return 'ok';
       }
+      if (m.foreign(w.id, item.job, item.fence)) return 'foreign';
       const other = m.jobs.get(item.job);
       return other?.state === 'cancelled' && String(other.fence) === item.fence ? 'cancelled' : 'gone';
     }
@@ -190,7 +191,7 @@ export function workerBeat(m: Model, { worker, boot, held }: CallOf<'workerBeat'
   if (known === 'ok') newer(m.seen, worker, m.now);
   const revoked = held.map(({ job, fence }) => {
     const j = known === 'ok' ? m.leased(worker, job, fence) : undefined;
-    if (!j) return true;
+    if (!j) return known === 'ok' && m.foreign(worker, job, fence) ? 'foreign' : true;
     m.leases.set(job, Math.min(m.now + MS.lease, j.started + j.runMs));
     j.delivered = true;
     return false;

@@ -185,6 +185,12 @@ export class Model {
     return j?.state === 'running' && j.worker === worker && String(j.fence) === fence && this.heldBy(worker).get(job) === fence ? j : undefined;
   }
 
+  /** The job's last lease, of that fence, is another worker's. */
+  foreign(worker: string, job: string, fence: string): boolean {
+    const j = this.jobs.get(job);
+    return j !== undefined && j.fence > 0 && String(j.fence) === fence && j.worker !== worker;
+  }
+
   // Workers that go.
 
   revokeAll(w: Worker): number {

@@ -2,7 +2,18 @@ import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Clock } from '../../domain/clock.js';
 import { type Assignment, Code } from '../../domain/job.js';
 import type { LeaseRef } from '../../domain/link.js';
-import type { BatchKind, CertificateUse, Happening, JobEnd, Listener, Observer, RpcObserver, Submitting, TurnedAway } from '../../domain/observer.js';
+import type {
+  BatchKind,
+  CertificateUse,
+  GuessedBy,
+  Happening,
+  JobEnd,
+  Listener,
+  Observer,
+  RpcObserver,
+  Submitting,
+  TurnedAway,
+} from '../../domain/observer.js';
 import { edgeMetrics } from './edge.js';
 import { type PoolsRead, poolMetrics } from './pools.js';
 import { type Buckets, Distribution, Tally } from './tallies.js';
@@ -73,6 +84,7 @@ export class Metrics implements Observer {
   readonly #matchSeconds: Buckets;
   readonly #evictions: Tally;
   readonly #refusals: Tally;
+  readonly #guesses: Tally;
   readonly #started: Tally;
   readonly #handled: Tally;
   readonly #handling: Distribution;
@@ -112,6 +124,10 @@ export class Metrics implements Observer {
     this.#refusals = new Tally({
       ...{ name: 'muster_auth_refused_total', labels: ['reason'], registry },
       help: 'Calls that were refused for their credentials',
+    });
+    this.#guesses = new Tally({
+      ...{ name: 'muster_lease_guesses_total', labels: ['call'], registry },
+      help: 'Leases that workers named in results and heartbeats and were never given',
     });
     const rpc = ['grpc_service', 'grpc_method'];
     this.#started = new Tally({ name: 'grpc_server_started_total', help: 'RPCs that were begun', labels: rpc, registry });
@@ -178,6 +194,10 @@ export class Metrics implements Observer {
   lagged(ms: number): void {
     this.#lags.push(ms);
     if (this.#lags.length > LAG_SECONDS) this.#lags.shift();
+  }
+
+  guessed(call: GuessedBy, leases: number): void {
+    this.#guesses.of(call).n += leases;
   }
 
   refused(reason: string): void {

@@ -4,7 +4,7 @@
 --   leaving: '1' when the caller is stopping: it is no home from now on, and its workers are up for adoption
 -- @each what worker link job fence
 --   what: ms since the worker's last own sign of life (job, fence: ''), or 'lease' to keep one
--- @returns for each: ok | not_home | gone (no such lease) | cancelled
+-- @returns for each: ok | not_home | gone (no such lease) | cancelled | foreign (another worker's lease)
 -- @use workers jobs match
 -- A lease's next look is min(now + LEASE_MS, its run deadline), and it counts as delivered. Only leases that exist are kept.
 if leaving == '1' then
@@ -27,7 +27,10 @@ for what, worker, link, job, fence_ in items() do
       score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
       if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
     else
-      answer = (j.state == 'cancelled' and j.fence == fence_) and 'cancelled' or 'gone'
+      answer = 'gone'
+      if j.fence == fence_ then
+        if j.worker ~= worker then answer = 'foreign' elseif j.state == 'cancelled' then answer = 'cancelled' end
+      end
     end
   elseif w.state and w.state ~= 'dead' then
     local at = NOW - tonumber(what)

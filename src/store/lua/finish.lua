@@ -6,7 +6,8 @@
 --   outcome: 'ok' | 'failed' | 'refused'; refused is a result that must not be accepted whatever it was, with its failure (too large)
 --   blob: the output's bytes, or the failure's JSON; code, retryable ('1'|'0'), reason: of the failure
 --   delay: ms that the worker asked for before the next attempt, '' for none
--- @returns for each {verdict, state, attempt, started, finished, created}: accepted | duplicate | stale | gone | cancelled; state of the job after
+-- @returns for each {verdict, state, attempt, started, finished, created}: accepted | duplicate | stale | gone | cancelled | foreign; state of the job after
+--   foreign: the job's lease of that fence is another worker's; nothing was written
 -- @use workers jobs bury match
 -- Idempotent by (job, fence): accepted once; again, and the verdict is duplicate, nothing is claimed anew, and the worker's undelivered
 -- leases are answered once more, in case that the first reply was lost.
@@ -53,6 +54,8 @@ for worker, boot, job, fence_, link, outcome, code, retryable, reason, blob, del
       unhold(worker, job, fence_)
       free_slot(w, link)
     end
+  elseif j.fence == fence_ and j.worker ~= worker then
+    verdict = 'foreign'
   elseif j.done == fence_ then
     verdict = 'duplicate'
     again[worker] = w

@@ -3,7 +3,8 @@
 --   by: whose word this is (see `foreign`)
 -- @each job fence finished progress
 --   finished: '1' when only its result is outstanding; progress: bytes, '' for no news
--- @returns {known, revoked}: known: ok | unknown | dead | superseded | foreign; revoked: for each item 1 when the lease is not the worker's any more
+-- @returns {known, revoked}: known: ok | unknown | dead | superseded | foreign; revoked: for each item 1 when the lease is not the worker's any more,
+--   2 when it is another worker's
 -- @use workers owners jobs match
 local w = worker_get(worker)
 local known = 'ok'
@@ -29,7 +30,7 @@ for job, fence_, finished, progress in items() do
       if not j.progress then call('HSET', job_key(job), 'progress', '1') end
     end
   end
-  revoked[#revoked + 1] = mine and 0 or 1
+  revoked[#revoked + 1] = mine and 0 or (known == 'ok' and j.fence == fence_ and j.worker ~= worker) and 2 or 1
 end
 flush()
 return { { known, revoked }, assigned, 0 }

@@ -21,6 +21,9 @@ export type Attached =
 
 /** What becomes of a worker's own word: `foreign`: it is another identity's worker. */
 export type BeatKnown = 'ok' | 'unknown' | 'dead' | 'superseded' | 'foreign';
+/** What a worker's own heartbeat learns of a lease that it named: false: it is the worker's. `foreign`: it is another worker's. */
+export type RevokedLease = boolean | 'foreign';
+const REVOKED: readonly RevokedLease[] = [false, true, 'foreign'];
 export type Deregistered = 'ok' | 'unknown' | 'superseded' | 'foreign';
 
 export interface LeaseName {
@@ -35,7 +38,7 @@ export interface BeatItem {
   link: string;
   lease?: { jobId: string; fence: string };
 }
-export type BeatAnswer = 'ok' | 'not_home' | 'gone' | 'cancelled';
+export type BeatAnswer = 'ok' | 'not_home' | 'gone' | 'cancelled' | 'foreign';
 
 export interface AdoptedLease {
   jobId: string;
@@ -123,11 +126,11 @@ export class WorkerScripts {
     boot: string,
     held: readonly { jobId: string; fence: string; done: boolean; progress: Buffer }[],
     by = ANYBODY,
-  ): Promise<{ known: BeatKnown; revoked: boolean[] }> {
+  ): Promise<{ known: BeatKnown; revoked: RevokedLease[] }> {
     const each = held.map(({ jobId, fence, done, progress }) => ({ job: jobId, fence, finished: done ? 1 : 0, progress }));
     const { reply } = this.#matched(pool, await this.#run.run('worker_beat', pool, { worker, boot, by }, each), (own) => {
       const [known, revoked] = items(own);
-      return { known: text(known) as BeatKnown, revoked: items(revoked).map((gone) => number(gone) === 1) };
+      return { known: text(known) as BeatKnown, revoked: items(revoked).map((code) => REVOKED[number(code)] ?? true) };
     });
     return reply;
   }

@@ -124,14 +124,14 @@ test('a result twice in one batch is accepted once', async () => {
 });
 
 test.each([
-  ['another fence', { fence: '1' }],
-  ['another boot', { boot: 'other' }],
-  ['another worker', { worker: 'w9' }],
-])('%s: stale, and nothing is written', async (_, fields) => {
+  ['another fence', 'stale', { fence: '1' }],
+  ['another boot', 'stale', { boot: 'other' }],
+  ['another worker', 'foreign', { worker: 'w9' }],
+])('%s: %s, and nothing is written', async (_, verdict, fields) => {
   const p = await fixture.pool();
   const lease = await p.leased();
   const { value, diff } = await p.during(() => p.finish([p.result(lease, success(), fields)]));
-  expect(value.reply).toMatchObject([{ verdict: 'stale', state: 'running' }]);
+  expect(value.reply).toMatchObject([{ verdict, state: 'running' }]);
   expect(diff).toEqual({});
 });
 

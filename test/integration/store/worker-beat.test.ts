@@ -51,7 +51,7 @@ test('what is not its lease is revoked: another fence, another job, a quarantine
     progress: NONE,
   }));
   const { value, diff } = await p.during(() => p.r1.workers.workerBeat(p.name, 'w1', lease.boot, held));
-  expect(value).toEqual({ known: 'ok', revoked: [true, true, true, true] });
+  expect(value).toEqual({ known: 'ok', revoked: [true, true, 'foreign', true] });
   expect(diff).toEqual({});
 });
 

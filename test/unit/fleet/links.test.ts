@@ -9,7 +9,7 @@ import { LinkTable } from '../../../src/links/table.js';
 import { FakeClock } from '../../helpers/fake-clock.js';
 
 const REF = { pool: 'p', id: 'w', boot: 'b', link: '1' };
-const LEASE = { pool: 'p', worker: 'w', jobId: 'j', fence: '7' };
+const LEASE = { pool: 'p', worker: 'w', boot: 'b', jobId: 'j', fence: '7' };
 
 function fleet() {
   const told: string[] = [];
@@ -23,7 +23,7 @@ function fleet() {
     end: () => void told.push('end'),
   };
   const events: LinkEvents = { delivered: () => undefined, heard: () => undefined, closed: () => undefined };
-  const options = { clock: new FakeClock(), maxUnsettled: 8, settleMs: 5 };
+  const options = { clock: new FakeClock(), maxUnsettled: 8, settleMs: 5, onGuess: () => undefined };
   const link = new AttachedLink(REF, stream, events, options);
   const links = new FleetLinks({ table: new LinkTable(8), dialer: {} as Dialer, events, running: new Running(), observer: UNOBSERVED });
   links.install(link, 4);
@@ -38,6 +38,7 @@ test('a link that is not ours any more sends its worker on, waits for what is un
   expect(told).toEqual(['reattach moved']);
   expect(links.openCalls).toBe(1);
   links.settled({ ...LEASE, fence: '8' }, 'accepted');
+  links.settled({ ...LEASE, boot: 'another incarnation' }, 'accepted');
   expect(links.openCalls).toBe(1);
   links.settled(LEASE, 'gone');
   links.sweepRetired();
