@@ -3159,6 +3159,7 @@ export const WorkerServiceService = {
    * The first frame is Hello; Welcome answers it, and from then on the replica is the worker's home. A later stream of the same boot takes
    * over (make before break): what runs goes on, results go up the new one. Frames that a side does not know are ignored.
    * Refused as Register is; INVALID_ARGUMENT also for a frame before Hello, a second Hello, or lists beyond their bounds;
+   * PERMISSION_DENIED for a worker that again and again names leases that it was never given;
    * RESOURCE_EXHAUSTED for more unsettled results than Welcome allows; ABORTED: another stream took over; UNAVAILABLE: open it anew.
    */
   attach: {
@@ -3193,6 +3194,7 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * The first frame is Hello; Welcome answers it, and from then on the replica is the worker's home. A later stream of the same boot takes
    * over (make before break): what runs goes on, results go up the new one. Frames that a side does not know are ignored.
    * Refused as Register is; INVALID_ARGUMENT also for a frame before Hello, a second Hello, or lists beyond their bounds;
+   * PERMISSION_DENIED for a worker that again and again names leases that it was never given;
    * RESOURCE_EXHAUSTED for more unsettled results than Welcome allows; ABORTED: another stream took over; UNAVAILABLE: open it anew.
    */
   attach: handleBidiStreamingCall<AttachRequest, AttachResponse>;
@@ -3269,6 +3271,7 @@ export interface WorkerServiceClient extends Client {
    * The first frame is Hello; Welcome answers it, and from then on the replica is the worker's home. A later stream of the same boot takes
    * over (make before break): what runs goes on, results go up the new one. Frames that a side does not know are ignored.
    * Refused as Register is; INVALID_ARGUMENT also for a frame before Hello, a second Hello, or lists beyond their bounds;
+   * PERMISSION_DENIED for a worker that again and again names leases that it was never given;
    * RESOURCE_EXHAUSTED for more unsettled results than Welcome allows; ABORTED: another stream took over; UNAVAILABLE: open it anew.
    */
   attach(): ClientDuplexStream<AttachRequest, AttachResponse>;
