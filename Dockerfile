@@ -1,7 +1,7 @@
-# docker build -t muster .
+# docker build -t muster:0.1.0 .
 #
 # Nothing but the base image and npm's packages is fetched, and nothing that is installed runs code at install time.
-# The image runs with a read-only root: it writes nothing. `docker run muster get pools` and every other command work too.
+# The image runs with a read-only root: it writes nothing. `docker run muster:0.1.0 get pools` and every other command work too.
 ARG NODE_IMAGE=node:24-slim
 
 FROM ${NODE_IMAGE} AS build

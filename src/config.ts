@@ -47,8 +47,11 @@ export const fields = {
     .default('fast')
     .describe('What is relied on. fast: appendfsync everysec, else a warning; durable: appendfsync always, else it does not start'),
   DURABILITY_UNCHECKED: flag('Start with DURABILITY=durable on a Redis that does not tell how it keeps its data: you have seen to it yourself'),
-  GRPC_ADDR: text('0.0.0.0:50051', 'Where gRPC is served'),
-  HTTP_ADDR: text('0.0.0.0:8080', 'Where /livez, /readyz and /metrics are served; empty: nowhere, and nothing is counted'),
+  GRPC_ADDR: text('0.0.0.0:50051', 'Where gRPC is served; with INSECURE the default is 127.0.0.1:50051'),
+  HTTP_ADDR: text(
+    '0.0.0.0:8080',
+    'Where /livez, /readyz and /metrics are served; empty: nowhere, and nothing is counted; with INSECURE the default is 127.0.0.1:8080',
+  ),
   METRICS_CACHE_MS: ms(5_000, 'The metrics of pools are read from Redis at a scrape, and not again for so long'),
   METRICS_POOLS: count(100, 'So many pools, the first by name, have metrics of their own', 0, 1_000),
   LEGACY_ADDR: text('', 'A plaintext listener for the first contract alone; empty: none'),
@@ -173,6 +176,7 @@ export function readConfig(env: Record<string, string | undefined>, flags: Parti
     throw new ConfigError(parsed.error.issues.map((issue) => `MUSTER_${issue.path.join('.')}: ${issue.message}`).join('; '));
   }
   const config = parsed.data;
+  if (config.INSECURE) listenOnLoopback(config, raw);
   for (const [small, factor, large] of ORDER) {
     if (Number(config[small]) * factor >= Number(config[large])) {
       const times = factor === 1 ? '' : ` times ${factor}`;
@@ -190,6 +194,13 @@ export function readConfig(env: Record<string, string | undefined>, flags: Parti
   checkRedis(config);
   checkRoles(config);
   return scaled(config);
+}
+
+/** A replica that asks nobody for credentials is for this machine, unless somebody says where else it listens. */
+function listenOnLoopback(config: Config, given: Record<string, unknown>): void {
+  for (const name of ['GRPC_ADDR', 'HTTP_ADDR'] as const) {
+    if (given[name] === undefined) config[name] = config[name].replace(/^0\.0\.0\.0:/, '127.0.0.1:');
+  }
 }
 
 function checkFailpoint({ FAILPOINT, INSECURE }: Config): void {

@@ -26,6 +26,14 @@ test.each([
   expect(() => readConfig({ [name]: value })).toThrow(message);
 });
 
+test('an insecure replica listens on loopback unless it is told where', () => {
+  const addresses = ({ GRPC_ADDR, HTTP_ADDR }: { GRPC_ADDR: string; HTTP_ADDR: string }) => [GRPC_ADDR, HTTP_ADDR];
+  expect(addresses(readConfig({}))).toEqual(['0.0.0.0:50051', '0.0.0.0:8080']);
+  expect(addresses(readConfig({ MUSTER_INSECURE: 'true' }))).toEqual(['127.0.0.1:50051', '127.0.0.1:8080']);
+  expect(addresses(readConfig({}, { INSECURE: true }))).toEqual(['127.0.0.1:50051', '127.0.0.1:8080']);
+  expect(addresses(readConfig({ MUSTER_INSECURE: 'true', MUSTER_GRPC_ADDR: '0.0.0.0:50051' }, { HTTP_ADDR: '' }))).toEqual(['0.0.0.0:50051', '']);
+});
+
 test('a certificate for Redis goes with its key, and with TLS', () => {
   const env = { MUSTER_REDIS_URL: 'rediss+cluster://a', MUSTER_REDIS_CERT: 'cert.pem' };
   expect(() => readConfig(env)).toThrow('MUSTER_REDIS_CERT and MUSTER_REDIS_KEY go together');

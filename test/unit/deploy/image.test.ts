@@ -41,6 +41,16 @@ test('the image runs the program as nobody in particular, and asks it whether it
   expect(instructions('EXPOSE')).toEqual([ports.join(' ')]);
 });
 
+test('the manifests, the compose file, and the commands of the docs name one image, of this version', () => {
+  const named = ['docker-compose.yml', 'k8s/base/deployment.yaml', 'k8s/worker/deployment.yaml'].flatMap((path) =>
+    [...read(path).matchAll(/^\s*image: (muster\S*)$/gm)].map((match) => match[1]),
+  );
+  const built = ['Dockerfile', 'docs/deploying.md'].flatMap((path) => [...read(path).matchAll(/docker build -t (\S+)/g)].map((match) => match[1]));
+  expect(named.length).toBe(3);
+  expect(built.length).toBe(2);
+  expect(new Set([...named, ...built])).toEqual(new Set([`muster:${VERSION}`]));
+});
+
 test('its labels are those of the package', () => {
   const { description, license } = JSON.parse(read('package.json')) as Record<string, string>;
   const [labels = ''] = instructions('LABEL');

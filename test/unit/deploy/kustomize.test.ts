@@ -10,8 +10,12 @@ const FOLDERS = [
   { folder: 'k8s/base', external: ['muster-redis'] },
   { folder: 'k8s/quickstart', external: [] },
   { folder: 'k8s/overlays/dev', external: [] },
-  { folder: 'k8s/overlays/prod', external: ['muster-redis'] },
+  { folder: 'k8s/overlays/prod', external: ['muster-redis', 'muster-server-tls', 'muster-worker-tls'] },
+  { folder: 'k8s/overlays/prod-operators', external: ['muster-redis'] },
 ];
+
+/** The groups of a cluster that has no operators. */
+const OF_KUBERNETES = ['v1', 'apps/v1', 'policy/v1', 'autoscaling/v2', 'networking.k8s.io/v1'];
 
 /** Names with the hash of their content, as they were before. */
 function unhashed(manifest: Manifest): Manifest {
@@ -50,8 +54,15 @@ describe.runIf(canRender)(`kustomize renders${canRender ? '' : ' (not tried: nei
     expect(only(manifests, 'Service', 'muster-redis')).toMatchObject({ spec: { ports: [{ port: 6379 }] } });
   });
 
-  test('the overlay for production, over TLS, its numbers left to the autoscalers that there are', () => {
-    const manifests = render('k8s/overlays/prod');
+  test.each(FOLDERS.filter(({ folder }) => !folder.endsWith('-operators')))('$folder, to objects that every cluster knows', ({ folder }) => {
+    const others = render(folder).filter(({ tree }) => !OF_KUBERNETES.includes(String(tree['apiVersion'])));
+    expect(others.map((manifest) => `${kindOf(manifest)} ${nameOf(manifest)}`)).toEqual([]);
+  });
+
+  test('the overlays for production, over TLS, with the numbers left to the autoscalers', () => {
+    expect(only(render('k8s/overlays/prod'), 'Deployment', 'muster')).not.toHaveProperty('spec.replicas');
+    expect(at(only(render('k8s/overlays/prod'), 'ConfigMap', 'muster'), 'data')).not.toHaveProperty('MUSTER_INSECURE');
+    const manifests = render('k8s/overlays/prod-operators');
     for (const name of ['muster', 'muster-worker']) expect(only(manifests, 'Deployment', name)).not.toHaveProperty('spec.replicas');
     expect(at(only(manifests, 'ConfigMap', 'muster'), 'data')).not.toHaveProperty('MUSTER_INSECURE');
     for (const name of ['muster', 'muster-headless']) {
