@@ -5,7 +5,7 @@ import type { Link } from '../domain/link.js';
 import { Turns } from '../domain/turns.js';
 import type { AttachedInfo, WorkerRef } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
-import type { Running } from '../jobs/running.js';
+import type { Attempt, Running } from '../jobs/running.js';
 import type { LeaseName } from '../store/scripts/workers.js';
 import type { Store } from '../store/store.js';
 import type { FleetLinks } from './links.js';
@@ -25,6 +25,8 @@ export interface AttacherOptions {
   turnOverMs: number;
   /** How long a worker may take to come back over another stream. */
   reattachMs: number;
+  /** Tells Redis at once that these attempts of one pool were sent. Never rejects. */
+  confirm: (pool: string, attempts: readonly Attempt[]) => Promise<void>;
   onError: (error: unknown) => void;
 }
 
@@ -98,10 +100,15 @@ export class Attacher {
 
   /** The stream of that link is gone: the worker has a while to come back. */
   async detached(link: Link, reason: string): Promise<void> {
-    const { store, matching, links, onError } = this.#options;
+    const { store, matching, links, running, confirm, onError } = this.#options;
     this.#renewAt.delete(link);
     if (this.#numberedAnew(link)) return;
     links.release(link.ref, reason);
+    const { pool, id, link: epoch } = link.ref;
+    await confirm(
+      pool,
+      running.ofWorker(pool, id).filter((attempt) => attempt.link === epoch && attempt.phase === 'accepted'),
+    );
     try {
       await matching.call(link.ref.pool, () => store.workers.detach(link.ref, reason.slice(0, 60)));
     } catch (error) {

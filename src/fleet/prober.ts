@@ -31,6 +31,8 @@ export interface ProberOptions {
   concurrency: number;
   /** An attached worker answers nothing on its stream. */
   onMute: (link: Link) => void;
+  /** Tells Redis at once that these attempts of one pool were sent. Never rejects. */
+  confirm: (pool: string, attempts: readonly Attempt[]) => Promise<void>;
   /** The attempt is sent again, with its fence, to a worker that has it: the call joins what runs. */
   rejoin: (lease: LeaseRef) => void;
   onError: (error: unknown) => void;
@@ -151,6 +153,8 @@ export class Prober {
       if (!(error instanceof ProbeFailed)) onError(error);
       // Nobody there: others make sure at once. Silence: the lease stays, and the sweep goes on asking.
       const refused = error instanceof ProbeFailed && error.kind === 'refused';
+      const { confirm, running } = this.#options;
+      await confirm(attempt.pool, running.ofWorker(attempt.pool, attempt.worker).filter(restless));
       // When Redis does not answer either, the attempt stays doubtful: the next sweep asks again.
       await this.#missed(link, refused ? 1 : this.#options.misses, error).catch(onError);
     }

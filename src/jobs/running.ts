@@ -14,6 +14,8 @@ export interface Attempt extends LeaseRef {
   phase: Phase;
   /** Monotonic ms. */
   since: number;
+  /** How long it may run, where this replica sent it. */
+  runTimeoutMs?: number;
   /** Monotonic ms when Redis was last told that it runs; 0: never. */
   vouchedAt: number;
 }

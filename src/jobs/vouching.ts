@@ -60,8 +60,21 @@ export class Vouching {
     this.#leaving = true;
     const pools = new Map<string, Vouch[]>();
     for (const { ref } of this.#options.links.all()) pools.set(ref.pool, []);
-    for (const attempt of this.#options.running.all()) if (!this.#onItsWay(attempt)) pools.get(attempt.pool)?.push(leaseOf(attempt));
+    for (const attempt of this.#options.running.all()) if (!this.#onItsWay(attempt)) pools.get(attempt.pool)?.push(this.#leaseOf(attempt));
     await Promise.all([...pools].map(([pool, vouches]) => this.#say(pool, vouches)));
+  }
+
+  /**
+   * Tells Redis now that these attempts of one pool were sent: the worker is about to be judged, and what it was sent and may have begun must not
+   * pass for never delivered. Never rejects.
+   */
+  async confirm(pool: string, attempts: readonly Attempt[]): Promise<void> {
+    const unconfirmed = attempts.filter(({ vouchedAt }) => vouchedAt === 0);
+    if (unconfirmed.length > 0)
+      await this.#say(
+        pool,
+        unconfirmed.map((attempt) => this.#leaseOf(attempt)),
+      );
   }
 
   /**
@@ -93,7 +106,9 @@ export class Vouching {
     }
     for (const attempt of running.all()) {
       const since = attempt.vouchedAt === 0 ? attempt.since : attempt.vouchedAt;
-      if (now - since >= (attempt.vouchedAt === 0 ? confirmMs : beatMs)) of(attempt.pool).push(leaseOf(attempt));
+      // A run timeout is enforced once its lease is confirmed: a short one must not wait for that.
+      const confirmAfterMs = Math.min(confirmMs, attempt.runTimeoutMs ?? confirmMs);
+      if (now - since >= (attempt.vouchedAt === 0 ? confirmAfterMs : beatMs)) of(attempt.pool).push(this.#leaseOf(attempt));
     }
     return due;
   }
@@ -128,9 +143,9 @@ export class Vouching {
       this.#options.onNotHome(link);
     }
   }
-}
 
-function leaseOf(attempt: Attempt): Vouch {
-  const { worker, link, jobId, fence } = attempt;
-  return { item: { worker, link, lease: { jobId, fence } }, attempt };
+  #leaseOf(attempt: Attempt): Vouch {
+    const { worker, link, jobId, fence, since } = attempt;
+    return { item: { worker, link, lease: { jobId, fence }, ranMs: this.#options.clock.monotonic() - since }, attempt };
+  }
 }

@@ -122,6 +122,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     onError,
   });
   const keysProven = () => keys?.proven ?? true;
+  const confirm = (pool: string, attempts: readonly Attempt[]) => vouching.confirm(pool, attempts);
   const prober = new Prober({
     store,
     matching,
@@ -142,6 +143,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
       link.close();
       void attacher.detached(link, 'silent');
     },
+    confirm,
     rejoin: (lease) => {
       running.remove(lease);
       dispatcher.ask({ ...lease, link: '' });
@@ -159,6 +161,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     concurrency: config.ATTACH_CONCURRENCY,
     turnOverMs: TURN_OVER * config.CONNECTION_AGE_MS,
     reattachMs: config.REATTACH_GRACE_MS,
+    confirm,
     onError,
   });
   const levelling = new Levelling({ links, clock, random, forgetMs: config.CONNECTION_AGE_MS });

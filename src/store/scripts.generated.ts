@@ -63,7 +63,7 @@ end
 local function tell(home, message)
   if home and home ~= '' then call(PUBLISH, P .. 'home:' .. home, message) end
 end`;
-const bury = String.raw`local function revoke_all(w, reason, message)
+const bury = String.raw`local function revoke_all(w, reason, message, sent)
   local held = call('HGETALL', held_key(w.id))
   for i = 1, #held, 2 do
     local fence = held[i + 1]
@@ -71,14 +71,17 @@ const bury = String.raw`local function revoke_all(w, reason, message)
       score(LEASES, fence .. ' ' .. w.id .. ' ' .. held[i], false)
     else
       local j = job_get(held[i])
-      if j.state == 'running' and j.fence == fence then revoke(j, reason, message, 14) end
+      if j.state == 'running' and j.fence == fence then
+        if sent then j.delivered = true end
+        revoke(j, reason, message, 14)
+      end
     end
   end
   call('DEL', held_key(w.id))
   return #held / 2
 end
 local function bury_worker(w, reason)
-  revoke_all(w, 'worker_lost', 'the worker ' .. w.id .. ' is gone: ' .. reason)
+  revoke_all(w, 'worker_lost', 'the worker ' .. w.id .. ' is gone: ' .. reason, w.state ~= 'suspect')
   bench(w, 'dead', reason)
   call('ZREM', P .. 'workers', w.id)
   call('ZREM', DEADLINES, '@' .. w.id)
@@ -125,6 +128,10 @@ local function add_waiter(j)
   if there or n >= 4 then return end
   j.waiter = j.waiter and (j.waiter .. ' ' .. HOME) or HOME
   call('HSET', job_key(j.id), 'waiter', j.waiter)
+end
+local function overdue(j)
+  if j.total and NOW >= j.created + tonumber(j.total) then return true end
+  return j.queue and j.attempt == 0 and NOW >= math.max(j.from, j.created) + tonumber(j.queue)
 end
 local function backlog(tombstones)
   local entries = 0
@@ -230,6 +237,13 @@ local function quarantine(j, w)
   if w.contract == 'METHOD' then score(LEASES, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id, NOW + QUARANTINE_MAX_MS) end
   tell(w.home, 'cancel ' .. j.id .. ' ' .. j.fence .. ' ' .. j.worker)
 end
+local function confirm(j, ran)
+  if not j.delivered then
+    if ran then j.started = math.max(j.started, NOW - ran) end
+    call('HSET', job_key(j.id), 'delivered', '1', 'started', int(j.started))
+  end
+  score(LEASES, j.id, math.min(NOW + LEASE_MS, j.started + j.run))
+end
 local function unhold(worker, job, fence)
   call('HDEL', held_key(worker), job)
   score(LEASES, '!' .. fence .. ' ' .. worker .. ' ' .. job, false)
@@ -246,21 +260,28 @@ local assigned = {}
 local function assignment(j, w)
   local key = job_key(j.id)
   local waited = int(math.max(0, j.started - math.max(j.created, j.from)))
-  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
-    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '', waited }
+  local fresh = rawget(j, 'fresh')
+  local payload = fresh and fresh.payload or call('GET', key .. ':payload') or ''
+  local metadata = fresh and fresh.metadata or (j.metadata and call('GET', key .. ':metadata') or '')
+  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), payload, metadata,
+    j.progress and call('GET', key .. ':progress') or '', waited }
 end
 local function next_fence()
   fence = math.max(fence + 1, US)
   return int(fence)
 end
-local function lease(j, w)
+local function lease(j, w, fields)
   j.fence = next_fence()
   j.attempt = j.attempt + 1
   j.state = 'running'
   j.started = NOW
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
-  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0')
-  score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
+  local put = fields or { 'HSET', job_key(j.id) }
+  for _, text in ipairs({ 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0' }) do
+    put[#put + 1] = text
+  end
+  if not fields then call(unpack(put)) end
+  score(LEASES, j.id, NOW + DELIVERY_MS)
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
   end
@@ -279,8 +300,12 @@ local function next_job()
       local id = call('LPOP', list)
       if not id then break end
       local j = job_get(id)
-      if j.state == 'waiting' then return j, list end
-      count('tombstones', -1)
+      if j.state == 'waiting' then
+        if not overdue(j) then return j, list end
+        terminal(j, 'expired')
+      else
+        count('tombstones', -1)
+      end
       budget = budget - 1
     end
   end
@@ -317,9 +342,9 @@ local function put_back(w, room)
     write_state(w)
   end
 end
-local function give(j, w, room)
+local function give(j, w, room, fields)
   budget = budget - 1
-  put_back(w, room - lease(j, w))
+  put_back(w, room - lease(j, w, fields))
 end
 local function match()
   pool_state()
@@ -555,12 +580,11 @@ for i = 1, #held, 2 do
     local j = job_get(job)
     if says[job .. ' ' .. f] then
       kept[#kept + 1] = { job, f }
-      call('HSET', job_key(job), 'delivered', '1')
-      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
+      confirm(j)
     else
       if j.delivered then
         call('HSET', job_key(job), 'delivered', '0')
-        score(LEASES, job, math.min(NOW + DELIVERY_MS, j.started + j.run))
+        score(LEASES, job, NOW + DELIVERY_MS)
       end
       assignment(j, w)
     end
@@ -818,11 +842,11 @@ return { findings, unsure, doubts }`].join('\n'),
   },
   beat: {
     args: ['leaving'],
-    each: ['what', 'worker', 'link', 'job', 'fence'],
+    each: ['what', 'worker', 'link', 'job', 'fence', 'ran'],
     denyOom: false,
     readOnly: false,
     source: [base, workers, jobs, match, String.raw`local leaving = ARGV[3]
-local function items() local i, n = -1, #ARGV return function() i = i + 5 if i <= n then return unpack(ARGV, i, i + 4) end end end
+local function items() local i, n = -2, #ARGV return function() i = i + 6 if i <= n then return unpack(ARGV, i, i + 5) end end end
 if leaving == '1' then
   call('ZADD', P .. 'homes', 0, HOME)
 else
@@ -830,7 +854,7 @@ else
 end
 local reply = {}
 local known = {}
-for what, worker, link, job, fence_ in items() do
+for what, worker, link, job, fence_, ran in items() do
   local w = known[worker] or worker_get(worker)
   known[worker] = w
   local answer = 'ok'
@@ -839,8 +863,7 @@ for what, worker, link, job, fence_ in items() do
   elseif what == 'lease' then
     local j = job_get(job)
     if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
-      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
-      if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+      confirm(j, tonumber(ran))
     else
       answer = 'gone'
       if j.fence == fence_ then
@@ -1417,7 +1440,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       settled = family
       call('HSET', META, 'family', settled)
     end
-    local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
+    local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'retry', retry, 'run', run, 'keep', keep }
     local function put(name, value)
       fields[#fields + 1] = name
       fields[#fields + 1] = value
@@ -1436,16 +1459,12 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       w, room = take_worker()
       straight = w ~= nil
     end
-    local j
     if w then
-      j = { id = id, fence = next_fence(), attempt = 1, run = tonumber(run), kind = kind, method = method }
-      put('state', 'running')
-      put('worker', w.id)
-      put('fence', j.fence)
-      put('started', NOW_TEXT)
-      put('delivered', '0')
-      fields[8] = '1'
+      local j = { id = id, attempt = 0, run = tonumber(run), kind = kind, method = method, created = NOW, from = from,
+        fresh = { payload = payload, metadata = metadata } }
+      give(j, w, room, fields)
     else
+      put('attempt', '0')
       put('state', from == NOW and 'waiting' or 'scheduled')
     end
     call(unpack(fields))
@@ -1460,20 +1479,13 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       if total ~= '' then due = math.min(due, NOW + tonumber(total)) end
       if due < math.huge then call('ZADD', DEADLINES, due, id) end
     end
-    if w then
-      call('HSET', held_key(w.id), id, j.fence)
-      score(LEASES, id, NOW + math.min(DELIVERY_MS, j.run))
-      put_back(w, room - 1)
-      if w.home == HOME then
-        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '', '0' }
+    if not w then
+      if from == NOW then
+        call('RPUSH', waiting_key(priority), id)
       else
-        tell(w.home, 'assign ' .. id .. ' ' .. j.fence .. ' ' .. w.id)
+        call('HSET', key, 'next', start)
+        call('ZADD', LATER, from, id)
       end
-    elseif from == NOW then
-      call('RPUSH', waiting_key(priority), id)
-    else
-      call('HSET', key, 'next', start)
-      call('ZADD', LATER, from, id)
     end
     count('submitted', 1)
     reply[n] = 'created'
@@ -1557,13 +1569,14 @@ if NOW >= grace then
       local j = job_get(member)
       if j.state == 'running' then
         local w = worker_get(j.worker)
+        local absent = w.contract == 'ATTACHED' and w.state == 'suspect'
         if NOW >= j.started + j.run and j.delivered then
           quarantine(j, w)
           attempt_failed(j, '4', true, 'run_timeout', failure_json(4, 'run_timeout', 'ran longer than ' .. int(j.run) .. ' ms'), '')
         elseif j.delivered then
           quarantine(j, w)
           attempt_failed(j, '14', true, 'lease_expired', failure_json(14, 'lease_expired', 'its replica stopped vouching for it'), '')
-        elseif NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home) then
+        elseif (NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home)) or (NOW < j.started + 2 * REATTACH_GRACE_MS and absent) then
           score(LEASES, member, NOW + HOME_TTL_MS / 2)
         else
           call('HDEL', held_key(j.worker), member)
@@ -1596,8 +1609,7 @@ for _, id in ipairs(deadlines) do
       quarantine(j, w)
       terminal(j, 'expired')
     elseif j.state == 'waiting' or j.state == 'scheduled' then
-      local queue_due = j.queue and j.attempt == 0 and NOW >= math.max(j.from, j.created) + tonumber(j.queue)
-      if queue_due or (j.total and NOW >= j.created + tonumber(j.total)) then
+      if overdue(j) then
         dequeue(j)
         terminal(j, 'expired')
       elseif j.total then
@@ -1674,8 +1686,7 @@ for job, fence_, finished, progress in items() do
   local j = job_get(job)
   local mine = known == 'ok' and j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_
   if mine then
-    score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
-    if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+    confirm(j)
     if progress ~= '' then
       call('SET', job_key(job) .. ':progress', progress)
       if not j.progress then call('HSET', job_key(job), 'progress', '1') end

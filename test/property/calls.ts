@@ -31,7 +31,7 @@ export interface ResultArg extends LeaseArg {
   delayMs?: number;
 }
 
-export type BeatArg = { worker: string; link: string; ageMs: number } | ({ link: string } & LeaseArg);
+export type BeatArg = { worker: string; link: string; ageMs: number } | ({ link: string; ranMs?: number } & LeaseArg);
 
 interface Ref {
   home: string;

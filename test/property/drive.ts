@@ -51,7 +51,8 @@ function toOutcome({ ok, code, retryable, delayMs }: ResultArg): Outcome {
 
 function toBeat(item: BeatArg): BeatItem {
   if ('ageMs' in item) return item;
-  return { worker: item.worker, link: item.link, lease: { jobId: item.job, fence: item.fence } };
+  const lease = { jobId: item.job, fence: item.fence };
+  return { worker: item.worker, link: item.link, lease, ...(item.ranMs === undefined ? {} : { ranMs: item.ranMs }) };
 }
 
 function answer<T>({ reply, assignments, more }: Matched<T>, own: (reply: T) => unknown = (x) => x): Driven {

@@ -95,9 +95,9 @@ function job(s: Scene, d: Dice): SubmitJob {
     content: d.oneIn(12) ? 'other' : 'same',
     priority: d.pick([0, 0, 1, 3]),
     start: d.oneIn(6) ? Math.floor(s.us / 1000) + d.pick([1, 1_000, 6_000]) : 0,
-    queueMs: d.pick([0, 0, 0, 1_500, 12_000]),
-    totalMs: d.pick([0, 0, 0, 3_000, 25_000]),
-    runMs: d.pick([300_000, 300_000, 2_000, 12_000]),
+    queueMs: d.pick([0, 0, 0, 1_500, 12_000, 50]),
+    totalMs: d.pick([0, 0, 0, 3_000, 25_000, 50]),
+    runMs: d.pick([300_000, 300_000, 2_000, 12_000, 200]),
     maxAttempts: d.pick([3, 1, 2]),
     initialMs: d.pick([1_000, 0, 7_000]),
     fatal: d.oneIn(6) ? [3, 14] : [],
@@ -126,7 +126,7 @@ function finish(s: Scene, d: Dice): Call {
 function beatLease(s: Scene, d: Dice): Call {
   const first = lease(s, d);
   const all = [first, ...d.some(3, () => lease(s, d)).slice(1)];
-  const beats = all.map(({ worker, link, job: id, fence }) => ({ worker, link, job: id, fence }));
+  const beats = all.map(({ worker, link, job: id, fence }) => ({ worker, link, job: id, fence, ...(d.oneIn(2) ? { ranMs: d.pick([0, 900]) } : {}) }));
   return { do: 'beat', home: d.oneIn(8) ? home(d) : first.home, leaving: false, beats };
 }
 
@@ -232,6 +232,18 @@ const RESOLVE = {
     const ended = Object.keys(s.state.jobs).filter((id) => ['succeeded', 'failed', 'cancelled', 'expired'].includes(s.state.jobs[id]?.state ?? ''));
     return ended.length > 0 ? [{ do: 'expire', job: d.pickOr(ended, 'j1') }] : [];
   },
+  /** The ID of a job that was forgotten while a worker still has it in quarantine, for a job that goes straight to a free worker. */
+  reuse: (s, d) => {
+    const running = Object.keys(s.state.jobs).filter((id) => s.state.jobs[id]?.state === 'running');
+    const quarantined = Object.values(s.state.held).flatMap((jobs) => Object.keys(jobs).filter((id) => jobs[id]?.startsWith('!')));
+    const id = d.pickOr(quarantined.length > 0 ? quarantined : running, '');
+    if (id === '') return [];
+    const by = home(d);
+    const forget: Call[] = id in s.state.jobs ? [{ do: 'expire', job: id }] : [];
+    const ended = s.state.jobs[id]?.state !== 'running' && s.state.jobs[id]?.state !== 'waiting' && s.state.jobs[id]?.state !== 'scheduled';
+    const cancel: Call[] = ended ? [] : [{ do: 'cancel', home: by, jobs: [id] }];
+    return [...cancel, ...forget, { do: 'submit', home: by, max: 100, jobs: [{ ...job(s, d), id, start: 0 }] }];
+  },
   replay: (s, d) => {
     const earlier = [...s.trace].reverse().filter((call) => !['clock', 'expire'].includes(call.do));
     const one = d.pickOr(earlier, undefined);
@@ -274,6 +286,7 @@ const WEIGHTS: Record<Op, number> = {
   workerBeat: 2,
   match: 1,
   expire: 1,
+  reuse: 2,
   replay: 2,
 };
 

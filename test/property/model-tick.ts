@@ -34,13 +34,11 @@ function deadline(m: Model, id: string): void {
   }
   const j = m.jobs.get(id);
   if (!j) return;
-  const totalDue = j.totalMs > 0 && m.now >= j.created + j.totalMs;
-  const queueDue = j.queueMs > 0 && j.attempt === 0 && m.now >= j.from + j.queueMs;
-  if (j.state === 'running' && totalDue) {
+  if (j.state === 'running' && j.totalMs > 0 && m.now >= j.created + j.totalMs) {
     m.quarantine(j);
     m.end(j, 'expired');
   } else if (j.state === 'waiting' || j.state === 'scheduled') {
-    if (totalDue || queueDue) {
+    if (m.isOverdue(j)) {
       m.dequeue(j);
       m.end(j, 'expired');
     } else if (j.totalMs > 0) {

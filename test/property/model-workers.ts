@@ -1,6 +1,6 @@
 import type { CallOf } from './calls.js';
 import type { Model } from './model.js';
-import { MS, type Worker } from './model-records.js';
+import type { Worker } from './model-records.js';
 
 /** The transitions of workers, as protocol.md's "Scripts" has them. Each answers what the script should. */
 
@@ -50,8 +50,7 @@ export function beat(m: Model, { home, leaving, beats }: CallOf<'beat'>): unknow
     if ('job' in item) {
       const j = m.leased(w.id, item.job, item.fence);
       if (j) {
-        m.leases.set(j.id, Math.min(m.now + MS.lease, j.started + j.runMs));
-        j.delivered = true;
+        m.confirm(j, item.ranMs);
         return 'ok';
       }
       if (m.foreign(w.id, item.job, item.fence)) return 'foreign';
@@ -192,8 +191,7 @@ export function workerBeat(m: Model, { worker, boot, held }: CallOf<'workerBeat'
   const revoked = held.map(({ job, fence }) => {
     const j = known === 'ok' ? m.leased(worker, job, fence) : undefined;
     if (!j) return known === 'ok' && m.foreign(worker, job, fence) ? 'foreign' : true;
-    m.leases.set(job, Math.min(m.now + MS.lease, j.started + j.runMs));
-    j.delivered = true;
+    m.confirm(j);
     return false;
   });
   return { known, revoked };

@@ -120,6 +120,18 @@ export class Model {
     (state === 'failed' ? this.buried : this.finished).set(j.id, this.now);
   }
 
+  isOverdue(j: Job): boolean {
+    if (j.totalMs > 0 && this.now >= j.created + j.totalMs) return true;
+    return j.queueMs > 0 && j.attempt === 0 && this.now >= j.from + j.queueMs;
+  }
+
+  /** The worker has it, or may have it: since `ranMs`, if the caller knows. */
+  confirm(j: Job, ranMs?: number): void {
+    if (!j.delivered && ranMs !== undefined) j.started = Math.max(j.started, this.now - ranMs);
+    j.delivered = true;
+    this.leases.set(j.id, Math.min(this.now + MS.lease, j.started + j.runMs));
+  }
+
   /** When it must have started or, if that comes first, ended. */
   setDeadline(j: Job): void {
     const due = Math.min(
@@ -193,10 +205,11 @@ export class Model {
 
   // Workers that go.
 
-  revokeAll(w: Worker): number {
+  revokeAll(w: Worker, sent = false): number {
     const held = [...this.heldBy(w.id)];
     for (const [job, fence] of held) {
       const j = this.leased(w.id, job, fence);
+      if (j && sent) j.delivered = true;
       if (j) this.revoke(j);
       this.unhold(w.id, job);
     }
@@ -204,7 +217,7 @@ export class Model {
   }
 
   buryWorker(w: Worker): void {
-    this.revokeAll(w);
+    this.revokeAll(w, w.state !== 'suspect');
     this.unlist(w);
     w.state = 'dead';
     this.seen.delete(w.id);
@@ -228,7 +241,7 @@ export class Model {
     this.fence = Math.max(this.fence + 1, this.us);
     Object.assign(j, { state: 'running', fence: this.fence, attempt: j.attempt + 1, worker: w.id, started: this.now, delivered: false });
     this.heldBy(w.id).set(j.id, String(this.fence));
-    this.leases.set(j.id, this.now + Math.min(MS.delivery, j.runMs));
+    this.leases.set(j.id, this.now + MS.delivery);
     if (j.queueMs > 0) this.deadlines.delete(j.id);
     if (j.totalMs > 0) this.deadlines.set(j.id, j.created + j.totalMs);
     if (w.home === this.caller) this.assign(j, w);
@@ -244,7 +257,9 @@ export class Model {
     for (const list of [...this.waiting].reverse()) {
       for (let id = list[0]; id !== undefined; id = list[0]) {
         const j = this.jobs.get(id);
-        if (j?.state === 'waiting') {
+        if (j?.state === 'waiting' && this.isOverdue(j)) {
+          this.end(j, 'expired');
+        } else if (j?.state === 'waiting') {
           const who = to(j);
           if (who === undefined) return undefined;
           list.shift();

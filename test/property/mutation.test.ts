@@ -36,6 +36,11 @@ const mutations: { name: string; from: string; to: string }[] = [
   },
   { name: 'accept does not ask whose worker it is', from: 'local valid = w.home == HOME and', to: 'local valid = w.home and' },
   { name: 'accept does not check the link', from: "(link == '' or w.link == link)", to: 'true' },
+  {
+    name: 'a lease over a quarantined slot takes another one',
+    from: 'put_back(w, room - lease(j, w, fields))',
+    to: 'lease(j, w, fields) put_back(w, room - 1)',
+  },
   { name: 'an entry of the free list is put there twice', from: 'if not w.listed then', to: 'if true then' },
   { name: 'the fence does not grow while time stands still', from: 'fence = math.max(fence + 1, US)', to: 'fence = math.max(fence, US)' },
 ];

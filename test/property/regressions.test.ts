@@ -35,7 +35,7 @@ function finish(...leases: { worker: string; job: string; fence: string }[]): Ca
 }
 
 /** r1 says that it lives, and vouches for these leases of w1. */
-const beat = (...leases: { worker: string; job: string; fence: string }[]): Call => ({
+const beat = (...leases: { worker: string; job: string; fence: string; ranMs?: number }[]): Call => ({
   do: 'beat',
   home: 'r1',
   leaving: false,
@@ -131,6 +131,47 @@ test('a leaving worker that was suspect gets no job when it is back', async () =
   const { state } = await harness.replay([...busy, { do: 'suspect', ...ref, limit: 1 }, at(1), sign, submit(job('j2'))]);
   expect(state.workers['w1']).toMatchObject({ state: 'draining' });
   expect(state.jobs['j2']).toMatchObject({ state: 'waiting' });
+});
+
+test('an ID that is used again over its quarantined slot takes that slot, and no other', async () => {
+  const forgotten: Call[] = [
+    { do: 'cancel', home: 'r1', jobs: ['j1'] },
+    { do: 'expire', job: 'j1' },
+  ];
+  const { state } = await harness.replay([register({ slots: 2 }), submit(job('j1')), ...forgotten, submit(job('j1'))]);
+  expect(state.held['w1']).toEqual({ j1: String(FENCE + 1) });
+  expect(state.workers['w1']).toMatchObject({ state: 'free', listed: true });
+  expect(state.free).toEqual(['w1']);
+});
+
+test('a run timeout that is shorter than the time until deliveries are confirmed spends its attempt, and gives the job to nobody else meanwhile', async () => {
+  const short = job('j1', { runMs: 300, maxAttempts: 1 });
+  const second = register({ worker: 'w2', address: '10.0.0.2:1' });
+  const before = await harness.replay([register(), second, submit(short), tick, at(600), beat(), tick]);
+  expect(before.state.jobs['j1']).toMatchObject({ state: 'running', attempt: 1, handovers: 0, fence: String(FENCE) });
+  const confirmed = beat({ ...lease('j1', FENCE), ranMs: 590 });
+  const { state } = await harness.replay([register(), second, submit(short), tick, at(600), confirmed, tick]);
+  expect(state.jobs['j1']).toMatchObject({ state: 'failed', attempt: 1, handovers: 0 });
+  expect(state.held['w1']).toEqual({ j1: `!${FENCE}` });
+});
+
+test('a run timeout counts from the moment at which the lease was sent', async () => {
+  const sent = beat({ ...lease('j1', FENCE), ranMs: 100 });
+  const { state } = await harness.replay([register(), submit(job('j1', { runMs: 2_000 })), at(4_000), sent, tick]);
+  expect(state.jobs['j1']).toMatchObject({ state: 'running', started: START + 3_900 });
+  expect(state.leases['j1']).toBe(START + 5_900);
+});
+
+test('a worker whose drain timeout is over before its lease was confirmed has had an attempt', async () => {
+  const leaving: Call = { do: 'deregister', home: 'r1', worker: 'w1', boot: '', timeoutMs: 0 };
+  const { state } = await harness.replay([register(), submit(job('j1', { maxAttempts: 1 })), tick, leaving, at(1), tick]);
+  expect(state.jobs['j1']).toMatchObject({ state: 'failed', attempt: 1, handovers: 0 });
+});
+
+test('no job is given out after its queue timeout, though no tick has seen it', async () => {
+  const { last, state } = await harness.replay([submit(job('j1', { queueMs: 50 }), job('j2')), at(60), register()]);
+  expect(last.assignments).toEqual([`j2 ${FENCE + 60_000} w1 1 1`]);
+  expect(state.jobs['j1']).toMatchObject({ state: 'expired', attempt: 0 });
 });
 
 test('forgetting an old dead letter leaves the job alone that came under its id after retention', async () => {

@@ -62,12 +62,11 @@ for i = 1, #held, 2 do
     local j = job_get(job)
     if says[job .. ' ' .. f] then
       kept[#kept + 1] = { job, f }
-      call('HSET', job_key(job), 'delivered', '1')
-      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
+      confirm(j)
     else
       if j.delivered then
         call('HSET', job_key(job), 'delivered', '0')
-        score(LEASES, job, math.min(NOW + DELIVERY_MS, j.started + j.run))
+        score(LEASES, job, NOW + DELIVERY_MS)
       end
       assignment(j, w)
     end

@@ -2,11 +2,13 @@
 -- Signs are the workers' own; that a home beats says nothing about them.
 -- @args leaving
 --   leaving: '1' when the caller is stopping: it is no home from now on, and its workers are up for adoption
--- @each what worker link job fence
+-- @each what worker link job fence ran
 --   what: ms since the worker's last own sign of life (job, fence: ''), or 'lease' to keep one
+--   ran: ms since the lease was sent to the worker, '' where that is not known
 -- @returns for each: ok | not_home | gone (no such lease) | cancelled | foreign (another worker's lease)
 -- @use workers jobs match
--- A lease's next look is min(now + LEASE_MS, its run deadline), and it counts as delivered. Only leases that exist are kept.
+-- A lease's next look is min(now + LEASE_MS, its run deadline), and it counts as delivered: its run timeout began when it was sent. Only
+-- leases that exist are kept.
 if leaving == '1' then
   -- Not forgotten: tick finds it dead, and its workers get new homes.
   call('ZADD', P .. 'homes', 0, HOME)
@@ -15,7 +17,7 @@ else
 end
 local reply = {}
 local known = {}
-for what, worker, link, job, fence_ in items() do
+for what, worker, link, job, fence_, ran in items() do
   local w = known[worker] or worker_get(worker)
   known[worker] = w
   local answer = 'ok'
@@ -24,8 +26,7 @@ for what, worker, link, job, fence_ in items() do
   elseif what == 'lease' then
     local j = job_get(job)
     if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
-      score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
-      if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+      confirm(j, tonumber(ran))
     else
       answer = 'gone'
       if j.fence == fence_ then

@@ -65,7 +65,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       settled = family
       call('HSET', META, 'family', settled)
     end
-    local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'attempt', '0', 'retry', retry, 'run', run, 'keep', keep }
+    local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'retry', retry, 'run', run, 'keep', keep }
     local function put(name, value)
       fields[#fields + 1] = name
       fields[#fields + 1] = value
@@ -84,16 +84,13 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       w, room = take_worker()
       straight = w ~= nil
     end
-    local j
     if w then
-      j = { id = id, fence = next_fence(), attempt = 1, run = tonumber(run), kind = kind, method = method }
-      put('state', 'running')
-      put('worker', w.id)
-      put('fence', j.fence)
-      put('started', NOW_TEXT)
-      put('delivered', '0')
-      fields[8] = '1'
+      -- It never waits: no queue deadline.
+      local j = { id = id, attempt = 0, run = tonumber(run), kind = kind, method = method, created = NOW, from = from,
+        fresh = { payload = payload, metadata = metadata } }
+      give(j, w, room, fields)
     else
+      put('attempt', '0')
       put('state', from == NOW and 'waiting' or 'scheduled')
     end
     call(unpack(fields))
@@ -108,20 +105,13 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       if total ~= '' then due = math.min(due, NOW + tonumber(total)) end
       if due < math.huge then call('ZADD', DEADLINES, due, id) end
     end
-    if w then
-      call('HSET', held_key(w.id), id, j.fence)
-      score(LEASES, id, NOW + math.min(DELIVERY_MS, j.run))
-      put_back(w, room - 1)
-      if w.home == HOME then
-        assigned[#assigned + 1] = { id, j.fence, w.id, w.link, kind, method, '1', run, payload, metadata, '', '0' }
+    if not w then
+      if from == NOW then
+        call('RPUSH', waiting_key(priority), id)
       else
-        tell(w.home, 'assign ' .. id .. ' ' .. j.fence .. ' ' .. w.id)
+        call('HSET', key, 'next', start)
+        call('ZADD', LATER, from, id)
       end
-    elseif from == NOW then
-      call('RPUSH', waiting_key(priority), id)
-    else
-      call('HSET', key, 'next', start)
-      call('ZADD', LATER, from, id)
     end
     count('submitted', 1)
     reply[n] = 'created'

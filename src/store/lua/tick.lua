@@ -70,14 +70,16 @@ if NOW >= grace then
       local j = job_get(member)
       if j.state == 'running' then
         local w = worker_get(j.worker)
+        local absent = w.contract == 'ATTACHED' and w.state == 'suspect'
         if NOW >= j.started + j.run and j.delivered then
           quarantine(j, w)
           attempt_failed(j, '4', true, 'run_timeout', failure_json(4, 'run_timeout', 'ran longer than ' .. int(j.run) .. ' ms'), '')
         elseif j.delivered then
           quarantine(j, w)
           attempt_failed(j, '14', true, 'lease_expired', failure_json(14, 'lease_expired', 'its replica stopped vouching for it'), '')
-        elseif NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home) then
-          -- Its home fell silent before it could confirm: whoever gets the worker next asks for this lease, and the worker knows whether it runs.
+        elseif (NOW < j.started + 2 * HOME_TTL_MS and w.state and not heard(w.home)) or (NOW < j.started + 2 * REATTACH_GRACE_MS and absent) then
+          -- Its home fell silent before it could confirm, or its stream broke: whoever gets the worker next asks for this lease, and the worker
+          -- knows whether it runs.
           score(LEASES, member, NOW + HOME_TTL_MS / 2)
         else
           call('HDEL', held_key(j.worker), member)
@@ -114,8 +116,7 @@ for _, id in ipairs(deadlines) do
       quarantine(j, w)
       terminal(j, 'expired')
     elseif j.state == 'waiting' or j.state == 'scheduled' then
-      local queue_due = j.queue and j.attempt == 0 and NOW >= math.max(j.from, j.created) + tonumber(j.queue)
-      if queue_due or (j.total and NOW >= j.created + tonumber(j.total)) then
+      if overdue(j) then
         dequeue(j)
         terminal(j, 'expired')
       elseif j.total then

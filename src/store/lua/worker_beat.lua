@@ -23,8 +23,7 @@ for job, fence_, finished, progress in items() do
   local j = job_get(job)
   local mine = known == 'ok' and j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_
   if mine then
-    score(LEASES, job, math.min(NOW + LEASE_MS, j.started + j.run))
-    if not j.delivered then call('HSET', job_key(job), 'delivered', '1') end
+    confirm(j)
     if progress ~= '' then
       call('SET', job_key(job) .. ':progress', progress)
       if not j.progress then call('HSET', job_key(job), 'progress', '1') end

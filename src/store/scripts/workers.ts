@@ -37,6 +37,8 @@ export interface BeatItem {
   worker: string;
   link: string;
   lease?: { jobId: string; fence: string };
+  /** ms since the lease was sent to the worker; its run timeout counts from then. */
+  ranMs?: number;
 }
 export type BeatAnswer = 'ok' | 'not_home' | 'gone' | 'cancelled' | 'foreign';
 
@@ -108,12 +110,13 @@ export class WorkerScripts {
   }
 
   async beat(pool: string, beats: readonly BeatItem[], leaving: boolean): Promise<Matched<BeatAnswer[]>> {
-    const each = beats.map(({ ageMs, worker, link, lease }) => ({
+    const each = beats.map(({ ageMs, worker, link, lease, ranMs }) => ({
       what: lease ? 'lease' : Math.max(0, Math.round(ageMs ?? 0)),
       worker,
       link,
       job: lease?.jobId ?? '',
       fence: lease?.fence ?? '',
+      ran: ranMs === undefined ? '' : Math.max(0, Math.round(ranMs)),
     }));
     const reply = await this.#run.run('beat', pool, { leaving: leaving ? 1 : 0 }, each);
     failpoint('beat-reply');

@@ -100,10 +100,17 @@ test('bury: one that is not on the roll is unknown', async () => {
   expect(await p.during(() => p.r1.workers.bury(ghost, 0, 'evicted'))).toMatchObject({ value: { reply: 'unknown' }, diff: {} });
 });
 
-test('bury: an undelivered job goes to another worker at once', async () => {
+test('bury: an undelivered job of a worker that was missed goes to another worker at once', async () => {
   const p = await fixture.pool();
   const lease = await p.leased('j1', 'w1', { delivered: false });
   await p.worker('w2');
+  await p.r1.workers.suspect(lease, 1, 'missed');
   const { assignments } = await p.r1.workers.bury(lease, 0, 'unreachable');
   expect(p.given(assignments)).toEqual(['j1 F2 w2 1']);
+});
+
+test('bury: what a worker with a good link was sent a moment ago has had an attempt, confirmed or not', async () => {
+  const p = await fixture.pool();
+  const lease = await p.leased('j1', 'w1', { delivered: false });
+  expect(await p.diff(() => p.r1.workers.bury(lease, 0, 'evicted'))).toMatchObject({ 'job:j1.state': 'running → scheduled' });
 });

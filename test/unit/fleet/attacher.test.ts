@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { systemClock } from '../../../src/domain/clock.js';
 import type { Link } from '../../../src/domain/link.js';
 import { Attacher, type AttacherOptions } from '../../../src/fleet/attacher.js';
+import { Running } from '../../../src/jobs/running.js';
 
 const linkOf = (epoch: string) => ({ ref: { pool: 'p', id: 'w', boot: 'b', link: epoch } }) as Link;
 
@@ -10,6 +11,8 @@ async function detached(ended: Link, there: Link | undefined): Promise<string[]>
   const done: string[] = [];
   const options = {
     clock: systemClock,
+    running: new Running(),
+    confirm: async () => undefined,
     links: { get: () => there, release: () => done.push('release') },
     matching: { call: async () => done.push('detach') },
     onError: (error: unknown) => done.push(String(error)),

@@ -23,6 +23,7 @@ function prober(options: Partial<ProberOptions>) {
     matching: { call: (_pool: string, run: () => Promise<unknown>) => run() },
     links: { get: () => link },
     judgement: { sound: async () => true },
+    confirm: async () => undefined,
     ...{ running, clock: new FakeClock(), random: Math.random, misses: 2, timeoutMs: 100, onError: (error: unknown) => void told.push(error) },
     ...options,
   } as unknown as ProberOptions);

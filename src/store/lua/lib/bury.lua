@@ -1,5 +1,6 @@
 -- A worker dies: what it held goes to others, its address is free, it is forgotten after FORGET_MS.
-local function revoke_all(w, reason, message)
+-- `sent`: its link was well, so that what it was given counts as delivered, confirmed or not: it may run there.
+local function revoke_all(w, reason, message, sent)
   local held = call('HGETALL', held_key(w.id))
   for i = 1, #held, 2 do
     local fence = held[i + 1]
@@ -7,7 +8,10 @@ local function revoke_all(w, reason, message)
       score(LEASES, fence .. ' ' .. w.id .. ' ' .. held[i], false)
     else
       local j = job_get(held[i])
-      if j.state == 'running' and j.fence == fence then revoke(j, reason, message, 14) end
+      if j.state == 'running' and j.fence == fence then
+        if sent then j.delivered = true end
+        revoke(j, reason, message, 14)
+      end
     end
   end
   call('DEL', held_key(w.id))
@@ -15,7 +19,7 @@ local function revoke_all(w, reason, message)
 end
 
 local function bury_worker(w, reason)
-  revoke_all(w, 'worker_lost', 'the worker ' .. w.id .. ' is gone: ' .. reason)
+  revoke_all(w, 'worker_lost', 'the worker ' .. w.id .. ' is gone: ' .. reason, w.state ~= 'suspect')
   bench(w, 'dead', reason)
   call('ZREM', P .. 'workers', w.id)
   call('ZREM', DEADLINES, '@' .. w.id)

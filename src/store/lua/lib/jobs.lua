@@ -42,6 +42,12 @@ local function add_waiter(j)
   call('HSET', job_key(j.id), 'waiter', j.waiter)
 end
 
+-- Has its queue or total deadline passed? Tick looks twice a second; a job that is late is given out no more in between.
+local function overdue(j)
+  if j.total and NOW >= j.created + tonumber(j.total) then return true end
+  return j.queue and j.attempt == 0 and NOW >= math.max(j.from, j.created) + tonumber(j.queue)
+end
+
 -- Live jobs that wait for a worker or for their time; and how many entries the queues have, tombstones among them.
 -- `tombstones`: how many there are, if the caller has read it.
 local function backlog(tombstones)
@@ -173,6 +179,15 @@ local function quarantine(j, w)
   call('HSET', held_key(j.worker), j.id, '!' .. j.fence)
   if w.contract == 'METHOD' then score(LEASES, '!' .. j.fence .. ' ' .. j.worker .. ' ' .. j.id, NOW + QUARANTINE_MAX_MS) end
   tell(w.home, 'cancel ' .. j.id .. ' ' .. j.fence .. ' ' .. j.worker)
+end
+
+-- A lease is delivered: the worker has it, or may have it. `ran`: ms since it was sent, where the caller knows. The run timeout counts from then.
+local function confirm(j, ran)
+  if not j.delivered then
+    if ran then j.started = math.max(j.started, NOW - ran) end
+    call('HSET', job_key(j.id), 'delivered', '1', 'started', int(j.started))
+  end
+  score(LEASES, j.id, math.min(NOW + LEASE_MS, j.started + j.run))
 end
 
 -- The slot is free again.

@@ -17,8 +17,11 @@ local assigned = {}
 local function assignment(j, w)
   local key = job_key(j.id)
   local waited = int(math.max(0, j.started - math.max(j.created, j.from)))
-  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), call('GET', key .. ':payload') or '',
-    j.metadata and call('GET', key .. ':metadata') or '', j.progress and call('GET', key .. ':progress') or '', waited }
+  local fresh = rawget(j, 'fresh')
+  local payload = fresh and fresh.payload or call('GET', key .. ':payload') or ''
+  local metadata = fresh and fresh.metadata or (j.metadata and call('GET', key .. ':metadata') or '')
+  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), payload, metadata,
+    j.progress and call('GET', key .. ':progress') or '', waited }
 end
 
 local function next_fence()
@@ -26,15 +29,22 @@ local function next_fence()
   return int(fence)
 end
 
--- Returns how many slots it took: 0 when the worker has an earlier attempt of this job in quarantine, whose place the new one takes.
-local function lease(j, w)
+-- Writes the lease of a job, and nothing else does. Returns how many slots it took: 0 when the worker has an earlier attempt under this job
+-- ID in quarantine, perhaps of an earlier job, whose place the new one takes.
+-- `fields`: the HSET with which the caller is about to create the job: the lease's fields go into it. Without it they are written here.
+-- An undelivered lease is due after DELIVERY_MS, however short its run timeout: that counts from its delivery.
+local function lease(j, w, fields)
   j.fence = next_fence()
   j.attempt = j.attempt + 1
   j.state = 'running'
   j.started = NOW
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
-  call('HSET', job_key(j.id), 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0')
-  score(LEASES, j.id, NOW + math.min(DELIVERY_MS, j.run))
+  local put = fields or { 'HSET', job_key(j.id) }
+  for _, text in ipairs({ 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0' }) do
+    put[#put + 1] = text
+  end
+  if not fields then call(unpack(put)) end
+  score(LEASES, j.id, NOW + DELIVERY_MS)
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
   end
@@ -55,8 +65,12 @@ local function next_job()
       local id = call('LPOP', list)
       if not id then break end
       local j = job_get(id)
-      if j.state == 'waiting' then return j, list end
-      count('tombstones', -1)
+      if j.state == 'waiting' then
+        if not overdue(j) then return j, list end
+        terminal(j, 'expired')
+      else
+        count('tombstones', -1)
+      end
       budget = budget - 1
     end
   end
@@ -100,9 +114,9 @@ local function put_back(w, room)
   end
 end
 
-local function give(j, w, room)
+local function give(j, w, room, fields)
   budget = budget - 1
-  put_back(w, room - lease(j, w))
+  put_back(w, room - lease(j, w, fields))
 end
 
 -- Returns 1 when it stopped at its bound with work left: call `match` again.
