@@ -107,6 +107,8 @@ export interface Link {
   readonly openCalls: number;
   /** Redis has answered for a result that came over this link. For links on which results are settled one by one (ATTACHED). */
   settled?(jobId: string, fence: string, verdict: Verdict): void;
+  /** Tells the worker that a lease is not its any more: as `abort`, but without a result. For links that the worker opens (ATTACHED). */
+  revoke?(jobId: string, fence: string): void;
   /** Asks the worker to come back over another link, here or at another replica. For links that the worker opens (ATTACHED). */
   reattach?(reason: string, withinMs: number): void;
   /** Ends the connection, cancelling what is open. Idempotent. */

@@ -1,13 +1,13 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
-import { type DialTarget, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
+import { type DialTarget, type Link, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
 import type { Observer } from '../domain/observer.js';
 import type { WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Running } from '../jobs/running.js';
-import type { AdoptedLease } from '../store/scripts/workers.js';
 import type { Store } from '../store/store.js';
+import { noteForeign } from './foreign.js';
 import { type FleetLinks, targetOf } from './links.js';
 import type { CheckQueue, CheckTarget, Judgement } from './ports.js';
 
@@ -24,6 +24,8 @@ export interface AdopterOptions {
   observer: Pick<Observer, 'spared'>;
   probeOnce: (target: DialTarget, timeoutMs: number) => Promise<ProbeAnswer>;
   timeoutMs: number;
+  /** A worker that holds something has come: what it holds is compared with Redis. */
+  onHolding: (link: Link) => void;
   onError: (error: unknown) => void;
 }
 
@@ -128,36 +130,23 @@ export class Adopter {
   }
 
   async #adopt(record: WorkerRecord, answer: ProbeAnswer): Promise<Checked> {
-    const { store, matching, links } = this.#options;
+    const { store, matching, links, running, clock, onHolding } = this.#options;
     await store.enter(record.pool);
     const adopted = await matching.call(record.pool, async () => {
       const matched = await store.workers.adopt(record);
       if (matched.reply.kind === 'ok') {
         const target = targetOf(record, matched.reply.link);
         if (target) links.open(target);
-        this.#remember(record, matched.reply, answer.busy);
+        const { link, leases } = matched.reply;
+        noteForeign(running, { worker: record, link, leases, busy: answer.busy, now: clock.monotonic() });
       }
       return matched;
     });
     if (adopted.kind === 'stale') return 'moved_on';
     if (answer.busy) await matching.call(record.pool, () => store.workers.probed({ ...record, link: adopted.link }, 0, true, []));
+    const link = links.get(record.pool, record.id);
+    if (link && (answer.held?.length || adopted.leases.some(({ quarantined }) => quarantined))) onHolding(link);
     return 'adopted';
-  }
-
-  /**
-   * What a LEGACY worker runs cannot be asked for again: its former home may still hold the call, or nobody. It is vouched for until the
-   * worker says that it is free. So is what was never confirmed, when the worker says that it is busy: it can only be with that. A METHOD
-   * worker never says either: its leases run out.
-   */
-  #remember(record: WorkerRecord, { leases, link }: { leases: AdoptedLease[]; link: string }, busy: boolean): void {
-    if (record.contract !== 'LEGACY') return;
-    const { running, clock } = this.#options;
-    const now = clock.monotonic();
-    for (const { jobId, fence, delivered, quarantined } of leases) {
-      const lease = { pool: record.pool, worker: record.id, jobId, fence };
-      if ((!delivered && !busy) || quarantined || running.get(lease)) continue;
-      running.add({ ...lease, boot: record.boot, link, phase: 'foreign', since: now, vouchedAt: delivered ? now : 0 });
-    }
   }
 
   async #bury(target: CheckTarget, asked: number, reason: string): Promise<Checked> {

@@ -5,7 +5,7 @@ import { type LeaseRef, type Link, otherThan, type ProbeAnswer, ProbeFailed, unt
 import type { HeldLease } from '../domain/worker.js';
 import type { Finisher } from '../jobs/finisher.js';
 import type { Matching } from '../jobs/matching.js';
-import type { Attempt, Running } from '../jobs/running.js';
+import { type Attempt, isRestless, type Running } from '../jobs/running.js';
 import type { ProbedLease, Standing } from '../store/scripts/workers.js';
 import type { Store } from '../store/store.js';
 import type { FleetLinks } from './links.js';
@@ -57,6 +57,8 @@ const LATE_BEAT = 1.5;
 export class Prober {
   readonly #options: ProberOptions;
   readonly #probing = new Set<Link>();
+  /** Its worker ran what it should not when it was asked last. */
+  readonly #astray = new WeakSet<Link>();
 
   constructor(options: ProberOptions) {
     this.#options = options;
@@ -102,7 +104,7 @@ export class Prober {
           this.#options.links.release(link.ref);
           continue;
         }
-        const unsettled = standing === 'unsettled' || running.ofWorker(page.pool, link.ref.id).some(restless);
+        const unsettled = standing === 'unsettled' || this.#astray.has(link) || running.ofWorker(page.pool, link.ref.id).some(isRestless);
         if (unsettled || this.#quiet(link)) due.push({ link, standing: unsettled ? 'unsettled' : standing });
       }
     }
@@ -127,7 +129,9 @@ export class Prober {
       const [held = []] = standing === 'idle' ? [] : await this.#options.store.readHeld(link.ref.pool, [link.ref.id]);
       const asked = this.#silentAttempts(link);
       const answer = await this.#ask(link);
-      if (answer) await this.#tell(link, answer, standing, this.#verdicts(link, answer, held, asked));
+      if (!answer) return;
+      await this.#tell(link, answer, standing, this.#verdicts(link, answer, held, asked));
+      await this.#reconcile(link, answer, held);
     } catch (error) {
       this.#options.onError(error);
     } finally {
@@ -140,7 +144,11 @@ export class Prober {
     const { links, finisher, timeoutMs, rejoin, onError } = this.#options;
     const link = links.get(attempt.pool, attempt.worker);
     // Another is its home by now, and asks it: what we say of it would only spend an attempt that may go on there.
-    if (!link) return this.#options.running.remove(attempt);
+    if (!link) {
+      // But for the worker whose calls cannot be taken up by another: with the call its result is gone.
+      if (attempt.contract === 'METHOD' || attempt.contract === 'LEGACY') return finisher.settle(attempt, outcome);
+      return this.#options.running.remove(attempt);
+    }
     if (link.contract === 'METHOD') return finisher.settle(attempt, outcome);
     try {
       const answer = await link.probe(timeoutMs);
@@ -154,7 +162,7 @@ export class Prober {
       // Nobody there: others make sure at once. Silence: the lease stays, and the sweep goes on asking.
       const refused = error instanceof ProbeFailed && error.kind === 'refused';
       const { confirm, running } = this.#options;
-      await confirm(attempt.pool, running.ofWorker(attempt.pool, attempt.worker).filter(restless));
+      await confirm(attempt.pool, running.ofWorker(attempt.pool, attempt.worker).filter(isRestless));
       // When Redis does not answer either, the attempt stays doubtful: the next sweep asks again.
       await this.#missed(link, refused ? 1 : this.#options.misses, error).catch(onError);
     }
@@ -188,10 +196,39 @@ export class Prober {
         if (what === 'lost') this.#options.running.remove({ pool: ref.pool, worker: ref.id, jobId, fence });
   }
 
+  /**
+   * Where the worker and Redis disagree, what was said once is said again, at each probe until they agree: what it runs under a lease that was
+   * taken away is to stop, and what a RUNNER should run is sent to it under its fence. The words before may have been lost, or the replica that
+   * was to say them. `held`: as it was before the worker was asked; what was given since is looked up.
+   */
+  async #reconcile(link: Link, answer: ProbeAnswer, before: HeldLease[]): Promise<void> {
+    const { store, running, rejoin } = this.#options;
+    const { pool, id } = link.ref;
+    if (answer.held === undefined || otherThan(link.ref, answer)) return;
+    const known = new Set(before.filter(({ quarantined }) => !quarantined).map(nameOf));
+    const astray = answer.held.filter((lease) => !lease.done && !known.has(nameOf(lease)));
+    if (astray.length === 0) this.#astray.delete(link);
+    else {
+      const [now = []] = await store.readHeld(pool, [id]);
+      const given = new Set(now.filter(({ quarantined }) => !quarantined).map(nameOf));
+      const unwanted = astray.filter((lease) => !given.has(nameOf(lease))).slice(0, TOGETHER);
+      if (unwanted.length > 0) this.#astray.add(link);
+      for (const { jobId, fence } of unwanted) {
+        if (link.revoke) link.revoke(jobId, fence);
+        else void link.abort(jobId, fence);
+      }
+    }
+    if (link.contract !== 'RUNNER') return;
+    for (const { jobId, fence, quarantined } of before) {
+      const lease = { pool, worker: id, jobId, fence };
+      if (!quarantined && !running.get(lease)) rejoin(lease);
+    }
+  }
+
   /** What the answer means for the leases that were held before it was asked for; younger ones it could not know. */
   #verdicts(link: Link, answer: ProbeAnswer, held: HeldLease[], asked: Set<string>): ProbedLease[] {
     if (!answer.tellsIdle) return [];
-    const names = (leases: { jobId: string; fence: string }[] = []) => new Set(leases.map(({ jobId, fence }) => `${jobId} ${fence}`));
+    const names = (leases: { jobId: string; fence: string }[] = []) => new Set(leases.map(nameOf));
     const has = names(answer.held);
     // Nobody comes for the result of a lease that was taken away: it keeps no slot.
     const runs = names(answer.held?.filter(({ done }) => !done));
@@ -208,14 +245,14 @@ export class Prober {
   #silentAttempts(link: Link): Set<string> {
     const silent = new Set<string>();
     for (const attempt of this.#options.running.ofWorker(link.ref.pool, link.ref.id))
-      if (restless(attempt)) silent.add(`${attempt.jobId} ${attempt.fence}`);
+      if (isRestless(attempt)) silent.add(`${attempt.jobId} ${attempt.fence}`);
     return silent;
   }
 
   /** Its result may have come while it was asked. */
   #stillSilent({ ref }: Link, jobId: string, fence: string): boolean {
     const attempt = this.#options.running.get({ pool: ref.pool, worker: ref.id, jobId, fence });
-    return attempt !== undefined && restless(attempt);
+    return attempt !== undefined && isRestless(attempt);
   }
 
   async #missed(link: Link, limit: number, error: unknown): Promise<void> {
@@ -248,10 +285,10 @@ function pages(links: Link[]): { pool: string; links: Link[] }[] {
   return all;
 }
 
-function isUntrusted(error: unknown): boolean {
-  return error instanceof ProbeFailed && error.kind === 'untrusted';
+function nameOf({ jobId, fence }: { jobId: string; fence: string }): string {
+  return `${jobId} ${fence}`;
 }
 
-function restless({ phase }: Attempt): boolean {
-  return phase === 'accepted' || phase === 'foreign' || phase === 'doubtful';
+function isUntrusted(error: unknown): boolean {
+  return error instanceof ProbeFailed && error.kind === 'untrusted';
 }

@@ -1,10 +1,12 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
-import { type DialTarget, otherThan, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
+import { type DialTarget, type Link, otherThan, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import { type Address, formatAddress, type WorkerInfo, type WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
+import type { Running } from '../jobs/running.js';
 import type { Store } from '../store/store.js';
+import { noteForeign } from './foreign.js';
 import type { FleetLinks } from './links.js';
 import { targetOf } from './links.js';
 import { isForeign, notYours } from './ownership.js';
@@ -20,6 +22,9 @@ export interface RegistrarOptions {
   probeOnce: (target: DialTarget, timeoutMs: number) => Promise<ProbeAnswer>;
   pingTimeoutMs: number;
   maxLinks: number;
+  running: Running;
+  /** A worker that holds something has come: what it holds is compared with Redis. */
+  onHolding: (link: Link) => void;
 }
 
 export interface Registration {
@@ -67,7 +72,7 @@ export class Registrar {
   }
 
   async #registerLocked(info: WorkerInfo, lost: AbortSignal, by: string): Promise<Registration> {
-    const { store, matching, links } = this.#options;
+    const { store, matching, links, running, clock, onHolding } = this.#options;
     const [before] = await store.readWorkers(info.pool, [info.id]);
     if (before && isForeign(before, by)) throw notYours(info.id, 'id');
     if (before) await this.#refuseWhileOldLifeAnswers(before, info);
@@ -86,6 +91,8 @@ export class Registrar {
           contract: info.contract,
           slots: info.slots,
         });
+        const { link, leases } = matched.reply;
+        noteForeign(running, { worker: info, link, leases, busy: answer.busy, now: clock.monotonic() });
         failpoint('register-linked');
       }
       return matched;
@@ -115,6 +122,8 @@ export class Registrar {
         const { link } = registered;
         if (answer.busy)
           await matching.call(info.pool, () => store.workers.probed({ pool: info.pool, id: info.id, boot: info.boot, link }, 0, true, []));
+        const there = links.get(info.pool, info.id);
+        if (there && answer.held?.length) onHolding(there);
         return { boot: info.boot, link };
       }
     }

@@ -137,14 +137,14 @@ export class Dispatcher {
     const link = links.get(pool, worker);
     if (this.#options.running.get(lease(assignment))) return;
     if (link?.ref.link !== epoch) return matching.doubt(pool);
-    this.#track(lease(assignment), link.ref, assignment.runTimeoutMs);
+    this.#track(lease(assignment), link.ref, { contract: link.contract, runTimeoutMs: assignment.runTimeoutMs });
     observer.assigned(assignment);
     failpoint('assign-unsent');
     link.assign(assignment);
   }
 
-  #track(lease: LeaseRef, ref: WorkerRef, runTimeoutMs?: number): Attempt {
-    const attempt = { ...this.#attempt(lease, ref), ...(runTimeoutMs === undefined ? {} : { runTimeoutMs }) };
+  #track(lease: LeaseRef, ref: WorkerRef, sent: Pick<Attempt, 'contract' | 'runTimeoutMs'> = {}): Attempt {
+    const attempt = { ...this.#attempt(lease, ref), ...sent };
     this.#options.running.add(attempt);
     return attempt;
   }

@@ -1,4 +1,5 @@
 import type { LeaseRef } from '../domain/link.js';
+import type { Contract } from '../domain/worker.js';
 
 /**
  * Where an attempt on one of this replica's links stands.
@@ -14,10 +15,17 @@ export interface Attempt extends LeaseRef {
   phase: Phase;
   /** Monotonic ms. */
   since: number;
+  /** The protocol of the link that it was sent over. */
+  contract?: Contract;
   /** How long it may run, where this replica sent it. */
   runTimeoutMs?: number;
   /** Monotonic ms when Redis was last told that it runs; 0: never. */
   vouchedAt: number;
+}
+
+/** The worker has it, as far as we know, and no call of ours is open for it. */
+export function isRestless({ phase }: Attempt): boolean {
+  return phase === 'accepted' || phase === 'foreign' || phase === 'doubtful';
 }
 
 /**

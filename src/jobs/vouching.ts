@@ -4,13 +4,18 @@ import type { LeaseRef, Link } from '../domain/link.js';
 import type { Observer } from '../domain/observer.js';
 import type { BeatAnswer, BeatItem, WorkerScripts } from '../store/scripts/workers.js';
 import type { Matching } from './matching.js';
-import type { Attempt, Running } from './running.js';
+import { type Attempt, isRestless, type Running } from './running.js';
 
 export interface VouchingOptions {
   workers: WorkerScripts;
   matching: Matching;
   running: Running;
-  links: { all(): Iterable<Link>; get(pool: string, id: string): Link | undefined };
+  links: {
+    all(): Iterable<Link>;
+    get(pool: string, id: string): Link | undefined;
+    /** The link on which the call for that lease is open; otherwise the worker's link. */
+    carrying(lease: LeaseRef): Link | undefined;
+  };
   clock: Clock;
   confirmMs: number;
   beatMs: number;
@@ -134,11 +139,13 @@ export class Vouching {
     return vouches.length;
   }
 
-  #read({ attempt, link }: Vouch, answer: BeatAnswer, now: number): void {
+  #read({ attempt, link, item }: Vouch, answer: BeatAnswer, now: number): void {
     if (attempt) {
       attempt.vouchedAt = now;
       // A result that is on its way gets its verdict by itself.
       if ((answer === 'gone' || answer === 'cancelled' || answer === 'foreign') && attempt.phase !== 'finishing') this.#options.onGone(attempt);
+      // Another replica owns the worker by now, and what it holds. Not so where the link was numbered anew since this was said.
+      if (answer === 'not_home' && attempt.link === item.link && isRestless(attempt)) this.#options.running.remove(attempt);
     } else if (link && (answer === 'not_home' || answer === 'gone')) {
       this.#options.onNotHome(link);
     }
@@ -146,6 +153,8 @@ export class Vouching {
 
   #leaseOf(attempt: Attempt): Vouch {
     const { worker, link, jobId, fence, since } = attempt;
-    return { item: { worker, link, lease: { jobId, fence }, ranMs: this.#options.clock.monotonic() - since }, attempt };
+    const { clock, links } = this.#options;
+    const open = links.carrying(attempt)?.isOpen(jobId, fence) ?? false;
+    return { item: { worker, link, lease: { jobId, fence }, ranMs: clock.monotonic() - since, open }, attempt };
   }
 }

@@ -1,7 +1,7 @@
 import type { Config } from '../config.js';
 import type { Clock, Random } from '../domain/clock.js';
 import type { Verdict } from '../domain/job.js';
-import type { DialTarget, LeaseRef, LinkEvents } from '../domain/link.js';
+import type { DialTarget, LeaseRef, Link, LinkEvents } from '../domain/link.js';
 import type { Observer } from '../domain/observer.js';
 import { Adopter } from '../fleet/adopter.js';
 import { Attacher } from '../fleet/attacher.js';
@@ -150,12 +150,11 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     },
     onError,
   });
-  const common = { store, matching, links, clock, probeOnce: probe };
-  const adopter = new Adopter({ ...common, running, checks, judgement, keysProven, observer, timeoutMs: config.PING_TIMEOUT_MS, onError });
+  const common = { store, matching, links, running, clock, probeOnce: probe, onHolding: (link: Link) => void prober.probe(link) };
+  const adopter = new Adopter({ ...common, checks, judgement, keysProven, observer, timeoutMs: config.PING_TIMEOUT_MS, onError });
   const registrar = new Registrar({ ...common, policy, pingTimeoutMs: config.PING_TIMEOUT_MS, maxLinks: config.MAX_LINKS });
   const attacher = new Attacher({
     ...common,
-    running,
     random,
     maxLinks: config.MAX_LINKS,
     concurrency: config.ATTACH_CONCURRENCY,

@@ -6,11 +6,15 @@ const MATCH_BOUND = 64;
 /** Up to that length taking an entry out of a list is cheaper than remembering that it is dead. */
 const EXACT_LIST = 4096;
 
+/** A worker of which nothing was heard for so many intervals is asked by nobody: its home asks after two. */
+const SILENT_INTERVALS = 6;
+
 /** The configuration's part in the scripts. */
 export function scriptLimits(config: Config): ScriptLimits {
   const { DELIVERY_MS, LEASE_MS, HOME_TTL_MS, TICK_STALE_MS, OUTAGE_GRACE_MS, REATTACH_GRACE_MS, QUARANTINE_MAX_MS, HANDOVER_BACKOFF_MS } = config;
   const { BURIED_RETENTION_MS, FORGET_MS, MAX_HANDOVERS, EVENTS_KEPT } = config;
   return {
+    SILENT_MS: SILENT_INTERVALS * config.HEALTH_INTERVAL_MS,
     DELIVERY_MS,
     LEASE_MS,
     HOME_TTL_MS,

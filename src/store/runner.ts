@@ -28,6 +28,7 @@ export interface ScriptLimits {
   HANDOVER_BACKOFF_MS: number;
   BURIED_RETENTION_MS: number;
   FORGET_MS: number;
+  SILENT_MS: number;
   MAX_HANDOVERS: number;
   EVENTS_KEPT: number;
   /** Pairs and discarded entries that one call handles. */

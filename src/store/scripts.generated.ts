@@ -379,6 +379,28 @@ local function done(reply, more)
   flush()
   return { reply, assigned, more, news[1] and news or nil }
 end`;
+const moves = String.raw`local function take_over(w, carried)
+  local leases = {}
+  local held = call('HGETALL', held_key(w.id))
+  for i = 1, #held, 2 do
+    local job, f = held[i], held[i + 1]
+    if string.sub(f, 1, 1) == '!' then
+      leases[#leases + 1] = { job, string.sub(f, 2), 0, 1 }
+    else
+      local j = job_get(job)
+      leases[#leases + 1] = { job, f, j.delivered and 1 or 0, 0 }
+      if j.state == 'running' and j.fence == f then
+        if w.contract == 'RUNNER' or not (j.delivered or carried) then
+          assignment(j, w)
+        elseif not j.delivered then
+          call('HSET', job_key(job), 'delivered', '1')
+          score(LEASES, job, NOW + DELIVERY_MS)
+        end
+      end
+    end
+  end
+  return leases
+end`;
 const owners = String.raw`local function foreign(w, by)
   if by == '*' or not w.state or w.state == 'dead' then return false end
   local owner = call('HGET', worker_key(w.id), 'owner')
@@ -498,7 +520,7 @@ return { reply, assigned, 0 }`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, match, String.raw`local worker, boot, link = ARGV[3], ARGV[4], ARGV[5]
+    source: [base, workers, jobs, match, moves, String.raw`local worker, boot, link = ARGV[3], ARGV[4], ARGV[5]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.link ~= link then return done({ 'stale', w.link or '0', {} }, 0) end
 w.home = HOME
@@ -508,18 +530,7 @@ call('HDEL', worker_key(worker), 'misses')
 call('ZADD', P .. 'workers', 'GT', NOW, worker)
 call('ZADD', P .. 'homes', NOW, HOME)
 event('worker.adopted', worker, 'home', HOME)
-local leases = {}
-local held = call('HGETALL', held_key(worker))
-for i = 1, #held, 2 do
-  local job, f = held[i], held[i + 1]
-  if string.sub(f, 1, 1) == '!' then
-    leases[#leases + 1] = { job, string.sub(f, 2), 0, 1 }
-  else
-    local j = job_get(job)
-    leases[#leases + 1] = { job, f, j.delivered and 1 or 0, 0 }
-    if j.state == 'running' and j.fence == f and (not j.delivered or w.contract == 'RUNNER') then assignment(j, w) end
-  end
-end
+local leases = take_over(w, false)
 if w.state == 'suspect' then restore(w) else settle(w) end
 local more = match()
 return done({ 'ok', w.link, leases }, more)`].join('\n'),
@@ -858,9 +869,9 @@ for what, worker, link, job, fence_, ran in items() do
   local w = known[worker] or worker_get(worker)
   known[worker] = w
   local answer = 'ok'
-  if w.home ~= HOME or w.link ~= link then
+  if what ~= 'call' and (w.home ~= HOME or w.link ~= link) then
     answer = 'not_home'
-  elseif what == 'lease' then
+  elseif what == 'lease' or what == 'call' then
     local j = job_get(job)
     if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
       confirm(j, tonumber(ran))
@@ -1126,12 +1137,14 @@ return { #due == tonumber(limit) and tonumber(offset) + #due or -1, assigned, 0 
     denyOom: false,
     readOnly: false,
     source: [base, workers, jobs, match, String.raw`local cursor, page = ARGV[3], ARGV[4]
+local grace = tonumber(call('HGET', META, 'grace') or 0)
 local page_ = call('ZSCAN', P .. 'workers', cursor, 'COUNT', page)
 local found = {}
 for i = 1, #page_[2], 2 do
   local w = worker_get(page_[2][i])
-  if w.state and w.state ~= 'dead' and not home_alive(w.home) then
-    if w.state ~= 'suspect' then suspect(w, 'home_gone') end
+  local gone = not home_alive(w.home)
+  if w.state and w.state ~= 'dead' and (gone or (NOW >= grace and NOW - tonumber(page_[2][i + 1]) > SILENT_MS)) then
+    if w.state ~= 'suspect' then suspect(w, gone and 'home_gone' or 'out_of_sight') end
     if w.contract == 'ATTACHED' then
       call('ZADD', DEADLINES, 'NX', NOW + REATTACH_GRACE_MS, '@' .. w.id)
     else
@@ -1236,28 +1249,30 @@ return n`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, owners, jobs, bury, match, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
+    source: [base, workers, owners, jobs, bury, match, moves, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local w = worker_get(id)
 local key = worker_key(id)
-if foreign(w, by) then return done({ 'foreign', '0', '', 0 }, 0) end
+if foreign(w, by) then return done({ 'foreign', '0', '', 0, {} }, 0) end
 local family = contract == 'ATTACHED' and 'RUNNER' or contract
 local settled = call('HGET', META, 'family')
 if settled and settled ~= family then
   local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
-  if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0 }, 0) end
+  if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0, {} }, 0) end
 end
 if w.state and w.boot ~= boot and derived ~= '1' and call('HGET', key, 'previous') == boot then
-  return done({ 'superseded', w.link, w.state, 0 }, 0)
+  return done({ 'superseded', w.link, w.state, 0, {} }, 0)
 end
 local at = call('HGET', ADDRESSES, address)
 local other = at and at ~= id and worker_get(at)
-if other and other.state ~= 'suspect' and foreign(other, by) then return done({ 'taken', '0', '', 0 }, 0) end
+if other and other.state ~= 'suspect' and foreign(other, by) then return done({ 'taken', '0', '', 0, {} }, 0) end
 local known = w.state and w.state ~= 'dead'
 local freed = 0
 if known and w.boot ~= boot then freed = revoke_all(w, 'worker_lost', 'the worker ' .. id .. ' started anew') end
 if other then bury_worker(other, 'superseded') end
 if w.address and w.address ~= address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
 call('HSET', ADDRESSES, address, id)
+local moved = known and w.boot == boot and w.home ~= HOME
+local carried = moved and home_alive(w.home)
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
 if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
@@ -1279,11 +1294,12 @@ call('ZREM', P .. 'dead', id)
 call('ZREM', DEADLINES, '@' .. id)
 call('ZADD', P .. 'homes', NOW, HOME)
 if not known then event('worker.registered', id, 'address', address, 'contract', contract) end
+local leases = moved and take_over(w, carried) or {}
 w.state = w.drained and 'draining' or 'busy'
 write_state(w)
 settle(w)
 local more = match()
-return done({ 'ok', w.link, w.state, freed }, more)`].join('\n'),
+return done({ 'ok', w.link, w.state, freed, carried and {} or leases }, more)`].join('\n'),
   },
   release: {
     args: [],

@@ -31,7 +31,7 @@ export interface ResultArg extends LeaseArg {
   delayMs?: number;
 }
 
-export type BeatArg = { worker: string; link: string; ageMs: number } | ({ link: string; ranMs?: number } & LeaseArg);
+export type BeatArg = { worker: string; link: string; ageMs: number } | ({ link: string; ranMs?: number; open?: boolean } & LeaseArg);
 
 interface Ref {
   home: string;

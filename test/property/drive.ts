@@ -52,7 +52,7 @@ function toOutcome({ ok, code, retryable, delayMs }: ResultArg): Outcome {
 function toBeat(item: BeatArg): BeatItem {
   if ('ageMs' in item) return item;
   const lease = { jobId: item.job, fence: item.fence };
-  return { worker: item.worker, link: item.link, lease, ...(item.ranMs === undefined ? {} : { ranMs: item.ranMs }) };
+  return { worker: item.worker, link: item.link, lease, open: item.open ?? false, ...(item.ranMs === undefined ? {} : { ranMs: item.ranMs }) };
 }
 
 function answer<T>({ reply, assignments, more }: Matched<T>, own: (reply: T) => unknown = (x) => x): Driven {

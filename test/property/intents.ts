@@ -126,7 +126,14 @@ function finish(s: Scene, d: Dice): Call {
 function beatLease(s: Scene, d: Dice): Call {
   const first = lease(s, d);
   const all = [first, ...d.some(3, () => lease(s, d)).slice(1)];
-  const beats = all.map(({ worker, link, job: id, fence }) => ({ worker, link, job: id, fence, ...(d.oneIn(2) ? { ranMs: d.pick([0, 900]) } : {}) }));
+  const beats = all.map(({ worker, link, job: id, fence }) => ({
+    worker,
+    link,
+    job: id,
+    fence,
+    ...(d.oneIn(2) ? { ranMs: d.pick([0, 900]) } : {}),
+    open: d.oneIn(3),
+  }));
   return { do: 'beat', home: d.oneIn(8) ? home(d) : first.home, leaving: false, beats };
 }
 

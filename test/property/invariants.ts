@@ -141,7 +141,9 @@ function isStale(s: PoolState, call: Call): boolean {
     case 'deregister':
       return call.boot !== '' && worker(call.worker)?.boot !== call.boot;
     case 'beat':
-      return call.beats.every(({ worker: id, link }) => worker(id)?.link !== link || worker(id)?.home !== call.home);
+      return call.beats.every(
+        (item) => !('open' in item && item.open) && (worker(item.worker)?.link !== item.link || worker(item.worker)?.home !== call.home),
+      );
     case 'accept':
     case 'mine':
       return true;

@@ -44,6 +44,7 @@ export interface Worker {
 export const MS = {
   delivery: 5_000,
   lease: 30_000,
+  silent: 60_000,
   homeTtl: 6_000,
   tickStale: 5_000,
   grace: 15_000,

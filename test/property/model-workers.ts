@@ -1,6 +1,6 @@
 import type { CallOf } from './calls.js';
 import type { Model } from './model.js';
-import type { Worker } from './model-records.js';
+import { MS, type Worker } from './model-records.js';
 
 /** The transitions of workers, as protocol.md's "Scripts" has them. Each answers what the script should. */
 
@@ -26,6 +26,8 @@ export function register(m: Model, call: CallOf<'register'>): unknown {
   if (other && other !== w) m.buryWorker(other);
   if (w.address !== '' && m.addresses.get(w.address) === w.id) m.addresses.delete(w.address);
   m.addresses.set(call.address, w.id);
+  const moved = known && w.boot === call.boot && w.home !== call.home;
+  const carried = moved && m.homeAlive(w.home);
   if (!known || w.boot !== call.boot || w.home !== call.home) w.link++;
   if (there && w.boot !== call.boot) w.previous = w.boot;
   const { boot, home, slots, contract, address } = call;
@@ -35,27 +37,27 @@ export function register(m: Model, call: CallOf<'register'>): unknown {
   m.dead.delete(w.id);
   m.deadlines.delete(`@${w.id}`);
   m.homes.set(home, m.now);
+  const leases = moved ? takeOver(m, w, carried) : [];
   w.state = w.drained ? 'draining' : 'busy';
   m.settle(w);
   const { state } = w;
   m.match();
-  return { kind: 'ok', link: String(w.link), state, revoked };
+  return { kind: 'ok', link: String(w.link), state, revoked, leases: carried ? [] : leases };
 }
 
 export function beat(m: Model, { home, leaving, beats }: CallOf<'beat'>): unknown {
   m.homes.set(home, leaving ? 0 : m.now);
   const reply = beats.map((item) => {
     const w = m.workers.get(item.worker);
-    if (!w || w.home !== home || String(w.link) !== item.link) return 'not_home';
+    const open = 'open' in item && item.open;
+    if (!w || (!open && (w.home !== home || String(w.link) !== item.link))) return open ? m.lost(item) : 'not_home';
     if ('job' in item) {
       const j = m.leased(w.id, item.job, item.fence);
       if (j) {
         m.confirm(j, item.ranMs);
         return 'ok';
       }
-      if (m.foreign(w.id, item.job, item.fence)) return 'foreign';
-      const other = m.jobs.get(item.job);
-      return other?.state === 'cancelled' && String(other.fence) === item.fence ? 'cancelled' : 'gone';
+      return m.lost(item);
     }
     if (w.state === 'dead') return 'gone';
     const at = m.now - item.ageMs;
@@ -117,6 +119,20 @@ export function bury(m: Model, { worker, boot, link, evidenceMs }: CallOf<'bury'
   return 'buried';
 }
 
+function takeOver(m: Model, w: Worker, carried: boolean): unknown[] {
+  return [...m.heldBy(w.id)].map(([jobId, fence]) => {
+    const j = m.leased(w.id, jobId, fence);
+    const lease = { jobId, fence: fence.replace('!', ''), delivered: j?.delivered ?? false, quarantined: fence.startsWith('!') };
+    if (j && (w.contract === 'RUNNER' || !(j.delivered || carried))) {
+      m.assign(j, w);
+    } else if (j && !j.delivered) {
+      j.delivered = true;
+      m.leases.set(j.id, m.now + MS.delivery);
+    }
+    return lease;
+  });
+}
+
 export function adopt(m: Model, { home, worker, boot, link }: CallOf<'adopt'>): unknown {
   const w = m.workers.get(worker);
   if (!w || w.state === 'dead' || w.boot !== boot || String(w.link) !== link) return { kind: 'stale' };
@@ -125,11 +141,7 @@ export function adopt(m: Model, { home, worker, boot, link }: CallOf<'adopt'>): 
   w.misses = 0;
   newer(m.seen, worker, m.now);
   m.homes.set(home, m.now);
-  const leases = [...m.heldBy(worker)].map(([jobId, fence]) => {
-    const j = m.leased(worker, jobId, fence);
-    if (j && (!j.delivered || w.contract === 'RUNNER')) m.assign(j, w);
-    return { jobId, fence: fence.replace('!', ''), delivered: j?.delivered ?? false, quarantined: fence.startsWith('!') };
-  });
+  const leases = takeOver(m, w, false);
   if (w.state === 'suspect') m.restore(w);
   else m.settle(w);
   const reply = { kind: 'ok', link: String(w.link), leases };
@@ -138,7 +150,8 @@ export function adopt(m: Model, { home, worker, boot, link }: CallOf<'adopt'>): 
 }
 
 export function orphans(m: Model): unknown {
-  const found = [...m.workers.values()].filter((w) => m.seen.has(w.id) && w.state !== 'dead' && !m.homeAlive(w.home));
+  const unseen = (id: string) => m.now >= m.grace && m.now - (m.seen.get(id) ?? m.now) > MS.silent;
+  const found = [...m.workers.values()].filter((w) => m.seen.has(w.id) && w.state !== 'dead' && (!m.homeAlive(w.home) || unseen(w.id)));
   for (const w of found) if (w.state !== 'suspect') m.suspect(w);
   return found.map(({ id }) => id).sort();
 }

@@ -203,6 +203,13 @@ export class Model {
     return j !== undefined && j.fence > 0 && String(j.fence) === fence && j.worker !== worker;
   }
 
+  /** What is said of a lease that cannot be kept. */
+  lost({ worker, job, fence }: { worker: string; job: string; fence: string }): string {
+    if (this.foreign(worker, job, fence)) return 'foreign';
+    const j = this.jobs.get(job);
+    return j?.state === 'cancelled' && String(j.fence) === fence ? 'cancelled' : 'gone';
+  }
+
   // Workers that go.
 
   revokeAll(w: Worker, sent = false): number {

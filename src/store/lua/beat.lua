@@ -3,7 +3,8 @@
 -- @args leaving
 --   leaving: '1' when the caller is stopping: it is no home from now on, and its workers are up for adoption
 -- @each what worker link job fence ran
---   what: ms since the worker's last own sign of life (job, fence: ''), or 'lease' to keep one
+--   what: ms since the worker's last own sign of life (job, fence: ''); 'lease' to keep one, as the worker's home; 'call' to keep one whose call is
+--   open at the caller, whoever is the home: the worker may have registered elsewhere meanwhile
 --   ran: ms since the lease was sent to the worker, '' where that is not known
 -- @returns for each: ok | not_home | gone (no such lease) | cancelled | foreign (another worker's lease)
 -- @use workers jobs match
@@ -21,9 +22,9 @@ for what, worker, link, job, fence_, ran in items() do
   local w = known[worker] or worker_get(worker)
   known[worker] = w
   local answer = 'ok'
-  if w.home ~= HOME or w.link ~= link then
+  if what ~= 'call' and (w.home ~= HOME or w.link ~= link) then
     answer = 'not_home'
-  elseif what == 'lease' then
+  elseif what == 'lease' or what == 'call' then
     local j = job_get(job)
     if j.state == 'running' and j.fence == fence_ and call('HGET', held_key(worker), job) == fence_ then
       confirm(j, tonumber(ran))

@@ -3,28 +3,30 @@
 -- @args id boot derived address contract region slots labels kinds version by
 --   derived: '1' when the boot was made from the address (such boots come back legitimately, so none of them is ever superseded)
 --   labels, kinds: JSON, '' for none; by: whose word this is (see `foreign`), and whose the worker is from now on
--- @returns {status, link, state, freed}: ok | superseded | family <family> | foreign | taken; freed: how many leases of an earlier boot were revoked
+-- @returns {status, link, state, freed, leases}: ok | superseded | family <family> | foreign | taken; freed: how many leases of an earlier boot were
+--   revoked; leases: as of adopt, of a known boot that comes from an owner that is gone
 --   foreign: the worker is another identity's; taken: at its address is one of another identity, which is not missed
--- @use workers owners jobs bury match
--- Idempotent by (worker, boot): the same boot again changes fields only; its leases are untouched and it is listed once.
+-- @use workers owners jobs bury match moves
+-- Idempotent by (worker, boot): the same boot again changes fields only; it is listed once. Its leases
+-- are untouched; if its owner was another replica they move (`take_over`).
 local w = worker_get(id)
 local key = worker_key(id)
-if foreign(w, by) then return done({ 'foreign', '0', '', 0 }, 0) end
+if foreign(w, by) then return done({ 'foreign', '0', '', 0, {} }, 0) end
 
 local family = contract == 'ATTACHED' and 'RUNNER' or contract
 local settled = call('HGET', META, 'family')
 if settled and settled ~= family then
   local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
-  if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0 }, 0) end
+  if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0, {} }, 0) end
 end
 
 if w.state and w.boot ~= boot and derived ~= '1' and call('HGET', key, 'previous') == boot then
-  return done({ 'superseded', w.link, w.state, 0 }, 0)
+  return done({ 'superseded', w.link, w.state, 0, {} }, 0)
 end
 
 local at = call('HGET', ADDRESSES, address)
 local other = at and at ~= id and worker_get(at)
-if other and other.state ~= 'suspect' and foreign(other, by) then return done({ 'taken', '0', '', 0 }, 0) end
+if other and other.state ~= 'suspect' and foreign(other, by) then return done({ 'taken', '0', '', 0, {} }, 0) end
 
 local known = w.state and w.state ~= 'dead'
 local freed = 0
@@ -34,6 +36,8 @@ if other then bury_worker(other, 'superseded') end
 if w.address and w.address ~= address and call('HGET', ADDRESSES, w.address) == id then call('HDEL', ADDRESSES, w.address) end
 call('HSET', ADDRESSES, address, id)
 
+local moved = known and w.boot == boot and w.home ~= HOME
+local carried = moved and home_alive(w.home)
 local link = tonumber(w.link or 0)
 if not known or w.boot ~= boot or w.home ~= HOME then link = link + 1 end
 if w.state and w.boot ~= boot then call('HSET', key, 'previous', w.boot) end
@@ -59,8 +63,9 @@ call('ZREM', DEADLINES, '@' .. id)
 call('ZADD', P .. 'homes', NOW, HOME)
 if not known then event('worker.registered', id, 'address', address, 'contract', contract) end
 
+local leases = moved and take_over(w, carried) or {}
 w.state = w.drained and 'draining' or 'busy'
 write_state(w)
 settle(w)
 local more = match()
-return done({ 'ok', w.link, w.state, freed }, more)
+return done({ 'ok', w.link, w.state, freed, carried and {} or leases }, more)

@@ -6,7 +6,7 @@ import { items, type Matched, matched, number, text } from '../parse.js';
 import type { Reply, ScriptRunner } from '../runner.js';
 
 export type Registered =
-  | { kind: 'ok'; link: string; state: WorkerState; revoked: number }
+  | { kind: 'ok'; link: string; state: WorkerState; revoked: number; leases: AdoptedLease[] }
   | { kind: 'superseded' }
   | { kind: 'foreign' }
   | { kind: 'taken' }
@@ -39,6 +39,8 @@ export interface BeatItem {
   lease?: { jobId: string; fence: string };
   /** ms since the lease was sent to the worker; its run timeout counts from then. */
   ranMs?: number;
+  /** Its call is open here: the lease is kept, whoever owns the worker by now. */
+  open?: boolean;
 }
 export type BeatAnswer = 'ok' | 'not_home' | 'gone' | 'cancelled' | 'foreign';
 
@@ -75,6 +77,11 @@ function toLease(reply: Reply): LeaseName {
   return { jobId: text(jobId), fence: text(fence) };
 }
 
+function toAdopted(reply: Reply): AdoptedLease {
+  const [jobId, fence, delivered, quarantined] = items(reply);
+  return { jobId: text(jobId), fence: text(fence), delivered: number(delivered) === 1, quarantined: number(quarantined) === 1 };
+}
+
 /** The transitions of workers: one method a script, whose header (`lua/<name>.lua`) is its contract. */
 export class WorkerScripts {
   readonly #run: ScriptRunner;
@@ -101,17 +108,17 @@ export class WorkerScripts {
     const reply = await this.#run.run('register', info.pool, args, [], again ? 'register again' : 'register');
     failpoint('register-reply');
     return this.#matched(info.pool, reply, (own): Registered => {
-      const [status, link, state, revoked] = items(own);
+      const [status, link, state, revoked, leases] = items(own);
       const [kind, family = ''] = text(status).split(' ');
       if (kind === 'family') return { kind, family };
       if (kind === 'superseded' || kind === 'foreign' || kind === 'taken') return { kind };
-      return { kind: 'ok', link: text(link), state: text(state) as WorkerState, revoked: number(revoked) };
+      return { kind: 'ok', link: text(link), state: text(state) as WorkerState, revoked: number(revoked), leases: items(leases).map(toAdopted) };
     });
   }
 
   async beat(pool: string, beats: readonly BeatItem[], leaving: boolean): Promise<Matched<BeatAnswer[]>> {
-    const each = beats.map(({ ageMs, worker, link, lease, ranMs }) => ({
-      what: lease ? 'lease' : Math.max(0, Math.round(ageMs ?? 0)),
+    const each = beats.map(({ ageMs, worker, link, lease, ranMs, open }) => ({
+      what: lease ? (open ? 'call' : 'lease') : Math.max(0, Math.round(ageMs ?? 0)),
       worker,
       link,
       job: lease?.jobId ?? '',
@@ -213,14 +220,7 @@ export class WorkerScripts {
     return this.#matched(ref.pool, reply, (own): Adopted => {
       const [status, link, leases] = items(own);
       if (text(status) !== 'ok') return { kind: 'stale' };
-      return {
-        kind: 'ok',
-        link: text(link),
-        leases: items(leases).map((lease) => {
-          const [jobId, fence, delivered, quarantined] = items(lease);
-          return { jobId: text(jobId), fence: text(fence), delivered: number(delivered) === 1, quarantined: number(quarantined) === 1 };
-        }),
-      };
+      return { kind: 'ok', link: text(link), leases: items(leases).map(toAdopted) };
     });
   }
 

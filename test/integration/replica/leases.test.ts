@@ -1,27 +1,36 @@
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { JobRequest } from '../../../src/grpc/generated/job/job.js';
 import { Contract } from '../../../src/grpc/generated/muster/v1/common.js';
+import { JobState } from '../../../src/grpc/generated/muster/v1/job.js';
 import { toDuration } from '../../../src/sdk/duration.js';
 import { Worker } from '../../../src/sdk/index.js';
 import { runToEnd } from '../../../src/sdk/run.js';
+import { keys } from '../../../src/store/keys.js';
 import { ownRedis, uniquePool } from '../../helpers/redis.js';
 import { until } from '../../helpers/until.js';
-import { endOf, type Running, startReplica, text } from './support.js';
-import { holdingWorker, legacyWorker, methodWorker, register, SAY } from './workers.js';
+import { endOf, jobIn, type Running, startReplica, submit, text } from './support.js';
+import { acceptingWorker, holdingWorker, legacyWorker, methodWorker, register, SAY } from './workers.js';
 
 /** Leases whose times are short, or whose worker changes its owner: each is one attempt, and one execution at a time. */
 let a: Running;
+let b: Running;
+let redis: Redis;
 const workers: Worker[] = [];
 
+/** Leases that nobody renews are over in 1.2 s. */
+const LEASE_MS = 1_200;
 const SETTINGS = { LEASE_MS: 12_000, BEAT_MS: 4_000, DELIVERY_MS: 10_000, ACCEPT_AGE_MS: 6_000, STOP_GRACE_MS: 8_000 };
 
 beforeAll(async () => {
   const { url } = await ownRedis();
-  a = await startReplica(url, SETTINGS);
+  redis = new Redis(url);
+  [a, b] = (await Promise.all([1, 2].map(() => startReplica(url, SETTINGS)))) as [Running, Running];
 });
 
 afterAll(async () => {
   await Promise.all(workers.map((worker) => worker.stop({ graceMs: 0 })));
+  redis.disconnect();
 });
 
 const kind = { $case: 'kind', value: 'long' } as const;
@@ -93,4 +102,99 @@ test('a worker that dies of its job within CONFIRM_MS has had an attempt: one at
   first.kill();
   expect(endOf(await job)).toMatchObject({ state: 'JOB_STATE_FAILED', attempt: 1, reason: 'worker_lost' });
   expect(second.jobs).toEqual([]);
+});
+
+describe('a worker that runs a long job registers at another replica, under the same boot: the job runs once, and ends', () => {
+  /** The lease has outlived by far what it would without being renewed; or it was taken away. */
+  async function outlived(pool: string): Promise<unknown> {
+    const renewedUntil = Date.now() + 2 * LEASE_MS;
+    return await until(
+      async () => {
+        const attempt = await redis.hget(keys.job(pool, 'j'), 'attempt');
+        const due = Number(await redis.zscore(keys.leases(pool), 'j'));
+        return attempt !== '1' || due > renewedUntil;
+      },
+      { what: 'the lease to be renewed' },
+    );
+  }
+
+  const end = async (pool: string) => {
+    const { handovers, ...job } = await jobIn(b.api, pool, 'j', JobState.JOB_STATE_SUCCEEDED);
+    return { handovers, attempt: job.attempt };
+  };
+
+  for (const when of ['at once', 'when it is confirmed'] as const) {
+    const begun = async (pool: string, given: () => boolean) => {
+      await until(given, { what: 'the worker to be given the job' });
+      if (when === 'when it is confirmed') await until(async () => (await redis.hget(keys.job(pool, 'j'), 'delivered')) === '1');
+    };
+
+    test.concurrent(`METHOD, ${when}`, async () => {
+      const pool = uniquePool();
+      const worker = await methodWorker();
+      worker.hold = true;
+      const info = { id: 'w', pool, port: worker.port, boot: 'life1', contract: Contract.CONTRACT_METHOD };
+      await register(a.api, info);
+      await submit(a.api, { pool, id: 'j', work: say, payload: text('a') });
+      await begun(pool, () => worker.calls.length > 0);
+      await register(b.api, info);
+      await outlived(pool);
+      worker.hold = false;
+      expect(await end(pool)).toEqual({ handovers: 0, attempt: 1 });
+      expect(worker.calls).toEqual(['a']);
+    });
+
+    test.concurrent(`LEGACY, ${when}`, async () => {
+      const pool = uniquePool();
+      const worker = await legacyWorker('w');
+      const { answer } = worker;
+      worker.answer = undefined;
+      const info = { id: 'w', pool, port: worker.port, contract: Contract.CONTRACT_LEGACY };
+      await register(a.api, info);
+      await submit(a.api, { pool, id: 'j', work: runJob, payload: legacyPayload });
+      await begun(pool, () => worker.jobs.length > 0);
+      await register(b.api, info);
+      await outlived(pool);
+      worker.answer = answer;
+      expect(await end(pool)).toEqual({ handovers: 0, attempt: 1 });
+      expect(worker.jobs).toHaveLength(1);
+    });
+
+    test.concurrent(`RUNNER, ${when}`, async () => {
+      const pool = uniquePool();
+      const worker = await acceptingWorker('w');
+      const info = { id: 'w', pool, port: worker.port, boot: 'life1' };
+      await register(a.api, info);
+      await submit(a.api, { pool, id: 'j', work: kind });
+      await begun(pool, () => worker.held.length > 0);
+      await register(b.api, info);
+      await outlived(pool);
+      const [{ jobId, fence } = { jobId: '', fence: '' }] = worker.held.splice(0);
+      await b.api.report({
+        pool,
+        workerId: 'w',
+        boot: 'life1',
+        results: [{ jobId, fence, outcome: { $case: 'output', value: text('x') } }],
+        beat: undefined,
+      });
+      expect(await end(pool)).toEqual({ handovers: 0, attempt: 1 });
+      expect(worker.assignments).toHaveLength(1);
+    });
+  }
+});
+
+test('what a RUNNER was never given is given to it by the replica where it registers next', async () => {
+  const pool = uniquePool();
+  const worker = await acceptingWorker('w');
+  const info = { id: 'w', pool, port: worker.port, boot: 'life1' };
+  await register(a.api, info);
+  // As the owner would have it that died before it sent anything: a lease that is in no replica's hands.
+  await redis.hset(keys.worker(pool, 'w'), { home: 'gone', link: '7' });
+  await redis.zadd(keys.homes(pool), Date.now(), 'gone');
+  await submit(b.api, { pool, id: 'j', work: kind });
+  await until(async () => (await redis.hget(keys.job(pool, 'j'), 'state')) === 'running', { what: 'the lease' });
+  expect(worker.assignments).toEqual([]);
+  await register(b.api, info);
+  await until(() => worker.assignments.length === 1, { what: 'the assignment', timeoutMs: 900 });
+  await redis.zrem(keys.homes(pool), 'gone');
 });

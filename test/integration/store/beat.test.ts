@@ -125,3 +125,24 @@ test('a home that leaves is no home from now on, and the tick says so', async ()
   expect(await p.diff(() => p.r1.workers.beat(p.name, [], true))).toEqual({ 'homes.r1': 't+0 → 0' });
   expect((await p.tick({}, p.r2)).reply).toEqual(['r1']);
 });
+
+test('a call that is open keeps its lease, whoever owns the worker by now, and only as long as the lease stands', async () => {
+  const p = await fixture.pool();
+  const lease = await p.leased();
+  await p.r2.workers.register(p.info('w1'), true);
+  await p.at(2_000);
+  const beats = [{ worker: 'w1', link: '1', lease, open: true }];
+  const { value, diff } = await p.during(() => p.r1.workers.beat(p.name, beats, false));
+  expect([value.reply, diff['leases.j1']]).toEqual([['ok'], 't+30000 → t+32000']);
+  await p.r1.workers.bury({ ...lease, boot: '' }, 0, 'evicted');
+  expect((await p.r1.workers.beat(p.name, beats, false)).reply).toEqual(['gone']);
+});
+
+test('the run timeout begins when the lease was sent, as its first beat says', async () => {
+  const p = await fixture.pool();
+  const lease = await p.leased('j1', 'w1', { delivered: false, job: { runTimeoutMs: 10_000 } });
+  await p.at(4_000);
+  const beat = (ranMs: number) => p.diff(() => p.r1.workers.beat(p.name, [{ worker: 'w1', link: '1', lease, ranMs }], false));
+  expect(await beat(1_000)).toMatchObject({ 'job:j1.started': 't+0 → t+3000', 'leases.j1': 't+5000 → t+13000' });
+  expect((await beat(0))['job:j1.started']).toBeUndefined();
+});

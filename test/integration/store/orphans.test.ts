@@ -53,3 +53,13 @@ test('a home is forgotten when it is dead, not when it beats again', async () =>
   expect([value, diff]).toEqual([1, { 'homes.r2': '- t+0' }]);
   expect(await p.raw.zrange(keys.homes(p.name), '0', '-1')).toEqual(['r1']);
 });
+
+test('a worker of which nothing was heard for a minute has nobody who looks after it, though its home lives', async () => {
+  const p = await fixture.pool();
+  await p.worker('w1', {}, p.r2);
+  await p.pass(0, 60_000);
+  expect((await p.r1.workers.orphans(p.name, '0', 100)).orphans).toEqual([]);
+  await p.pass(60_001, 60_001);
+  expect((await p.r1.workers.orphans(p.name, '0', 100)).orphans.map(({ id, home }) => `${id} ${home}`)).toEqual(['w1 r2']);
+  expect(await p.workerState()).toBe('suspect');
+});

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { backsOff } from '../../helpers/store-diffs.js';
 import { StoreFixture, type TestPool } from '../../helpers/store-fixture.js';
 
@@ -11,7 +11,7 @@ async function register(p: TestPool, id: string, fields: Parameters<TestPool['in
 test('a new worker enters the roll, listed, with all that it said of itself', async () => {
   const p = await fixture.pool();
   const { value, diff } = await p.during(() => register(p, 'w1', { region: 'eu', labels: { a: 'b' }, kinds: ['k'], version: '2', slots: 2 }));
-  expect(value).toEqual({ kind: 'ok', link: '1', state: 'free', revoked: 0 });
+  expect(value).toEqual({ kind: 'ok', link: '1', state: 'free', revoked: 0, leases: [] });
   expect(diff).toEqual({
     'addresses.10.0.0.1:1': '+ w1',
     events: '+ worker.registered w1 address=10.0.0.1:1 contract=RUNNER',
@@ -41,7 +41,7 @@ test('the same boot again changes its fields, keeps its leases and its one entry
   await p.leased('j1', 'w1', { info: { slots: 2, region: 'eu', labels: { a: 'b' } } });
   await p.at(1_000);
   const { value, diff } = await p.during(() => register(p, 'w1', { slots: 3, version: '2' }));
-  expect(value).toEqual({ kind: 'ok', link: '1', state: 'free', revoked: 0 });
+  expect(value).toEqual({ kind: 'ok', link: '1', state: 'free', revoked: 0, leases: [] });
   expect(diff).toEqual({
     'homes.r1': 't+0 → t+1000',
     'worker:w1.region': '- eu',
@@ -75,7 +75,7 @@ test('a new boot revokes what the old one held: delivered is an attempt spent, u
   await p.r1.jobs.pause(p.name, true);
   await p.at(1_000);
   const { value, diff } = await p.during(() => register(p, 'w1', { slots: 2, boot: 'w1-b2' }));
-  expect(value).toEqual({ kind: 'ok', link: '2', state: 'free', revoked: 2 });
+  expect(value).toEqual({ kind: 'ok', link: '2', state: 'free', revoked: 2, leases: [] });
   expect(diff).toEqual({
     ...backsOff('j1', '14 worker_lost retryable: the worker w1 started anew', 1_900),
     free: '+ w1',
@@ -207,4 +207,31 @@ test('a worker that registers takes what waits, at once', async () => {
   await p.job();
   const { assignments } = await p.r1.workers.register(p.info(), false);
   expect(p.given(assignments)).toEqual(['j1 F1 w1 1']);
+});
+
+describe('the same boot at another replica, while it holds something: its leases move', () => {
+  const job = { kind: '', method: '/job.JobService/RunJob' };
+  const moved = async (contract: 'RUNNER' | 'LEGACY' | 'METHOD', ownerLives: boolean) => {
+    const p = await fixture.pool();
+    const info = { contract, slots: 2 };
+    const given = contract === 'RUNNER' ? {} : job;
+    await p.leased('j1', 'w1', { info, job: given });
+    await p.job('j2', given);
+    await p.at(ownerLives ? 1_000 : 6_000);
+    const { value, diff } = await p.during(() => p.r2.workers.register(p.info('w1', info), true));
+    const leases = 'leases' in value.reply ? value.reply.leases.map(({ jobId, delivered }) => `${jobId} ${delivered}`) : [];
+    return { assignments: p.given(value.assignments), leases, second: diff['job:j2.delivered'], due: diff['leases.j2'] };
+  };
+
+  test.each([true, false])('a RUNNER is sent all of them again (its owner lives: %s)', async (ownerLives) => {
+    expect((await moved('RUNNER', ownerLives)).assignments).toEqual(['j1 F1 w1 2', 'j2 F2 w1 2']);
+  });
+
+  test.each(['LEGACY', 'METHOD'] as const)('a %s worker whose owner lives is sent none: its calls go on there', async (contract) => {
+    expect(await moved(contract, true)).toEqual({ assignments: [], leases: [], second: '0 → 1', due: 't+5000 → t+6000' });
+  });
+
+  test.each(['LEGACY', 'METHOD'] as const)('a %s worker whose owner is gone is sent what was never delivered', async (contract) => {
+    expect(await moved(contract, false)).toMatchObject({ assignments: ['j2 F2 w1 2'], leases: ['j1 true', 'j2 false'], second: undefined });
+  });
 });
