@@ -2,7 +2,11 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { type Config, ConfigError } from '../config.js';
-import type { RedisAccess, RedisTls } from '../store/redis.js';
+import type { Clock } from '../domain/clock.js';
+import type { LossWindow } from '../domain/redis-failover.js';
+import type { MasterEvent, MasterWatch } from '../store/master-watch.js';
+import { masterWatch, type RedisAccess, type RedisTls } from '../store/redis.js';
+import type { Logger } from './log.js';
 
 type Settings = Pick<Config, 'REDIS_URL' | 'REDIS_CA' | 'REDIS_CERT' | 'REDIS_KEY' | 'REDIS_SERVER_NAME'>;
 
@@ -19,6 +23,27 @@ export function redisAccess(settings: Settings): RedisAccess {
   }
   if (REDIS_SERVER_NAME !== '') tls.servername = REDIS_SERVER_NAME;
   return { url: REDIS_URL, tls };
+}
+
+/** Follows the master for all connections of this process, and logs each failover. undefined: MUSTER_REDIS_URL names no Sentinels. */
+export function watchMasters(config: Config, clock: Clock, log: Logger): MasterWatch | undefined {
+  const onEvent = (event: MasterEvent) => logMaster(log, event);
+  return masterWatch(redisAccess(config), { timeoutMs: config.REDIS_TIMEOUT_MS, clock, onEvent });
+}
+
+function logMaster(log: Logger, event: MasterEvent): void {
+  const name = ({ host, port }: { host: string; port: number }) => `${host}:${port}`;
+  if (event.kind === 'switched') log.warn({ from: name(event.from), to: name(event.to) }, 'Redis failover: the Sentinels name another master');
+  else if (event.kind === 'promoting') {
+    log.warn({ master: name(event.master) }, 'Redis failover: the Sentinels promote a replica, nothing is written until it is the master');
+  } else log.warn({ master: name(event.master) }, 'Redis failover: it did not happen, the master stays');
+}
+
+/** What was acknowledged between `from` and `to` may be lost. Jobs that are gone can be submitted again under their IDs. */
+export function logLoss(log: Logger, { from, to }: LossWindow): void {
+  const iso = (ms: number) => new Date(ms).toISOString();
+  const fields = { from: from === undefined ? 'unknown' : iso(from), to: iso(to) };
+  log.warn(fields, 'Redis failover: what was acknowledged between from and to may be lost');
 }
 
 function pem(setting: keyof Settings, path: string, check: (text: string) => unknown): string {

@@ -12,13 +12,14 @@ import { Sweeper } from '../health/sweeper.js';
 import { Probes } from '../http/probes.js';
 import type { Hint } from '../store/inbox.js';
 import { keys } from '../store/keys.js';
+import type { MasterWatch } from '../store/master-watch.js';
 import { Store } from '../store/store.js';
 import { type Core, createCore } from './core.js';
 import { checkDurability } from './durability.js';
 import { scriptLimits } from './limits.js';
 import { errorLog, type Logger } from './log.js';
 import { observation } from './observation.js';
-import { redisAccess } from './redis-access.js';
+import { logLoss, redisAccess, watchMasters } from './redis-access.js';
 import { openSecurity, type Security } from './security.js';
 import { createServices, SERVED } from './services.js';
 
@@ -45,6 +46,7 @@ export class Replica {
   readonly id: string;
   readonly log: Logger;
   readonly #options: ReplicaOptions;
+  readonly #masters: MasterWatch | undefined;
   readonly #store: Store;
   readonly #core: Core;
   readonly #schedule: HealthSchedule;
@@ -72,7 +74,8 @@ export class Replica {
     this.log = options.log(this.id);
     const onError = errorLog(this.log, clock);
     this.#onError = onError;
-    const access = redisAccess(config);
+    this.#masters = watchMasters(config, clock, this.log);
+    const access = { ...redisAccess(config), masters: this.#masters };
     const { observer, metrics } = observation({ ...options, log: this.log, store: () => this.#store, links: () => this.#core.links });
     this.#observer = observer;
     this.#store = new Store({
@@ -84,6 +87,7 @@ export class Replica {
       clock,
       random,
       onError,
+      onLoss: (loss) => logLoss(this.log, loss),
       observer,
     });
     this.#schedule = new HealthSchedule({
@@ -212,7 +216,7 @@ export class Replica {
     await this.#core.keys?.stop();
     await this.#store.removeReplica().catch(() => undefined);
     await this.#by(endsAt, 'probes', [this.#probes?.stop()]);
-    await this.#by(endsAt, 'Redis', [this.#store.stop()]);
+    await this.#by(endsAt, 'Redis', [this.#store.stop(), this.#masters?.stop()]);
     this.#mode = 'stopped';
     this.log.info('stopped');
   }
@@ -244,7 +248,7 @@ export class Replica {
 
   async #ready(): Promise<boolean> {
     if (this.#mode !== 'serving' || this.#store.deaf) return false;
-    await this.#store.ping();
+    await this.#store.checkWrites(this.#recordMs);
     return true;
   }
 
@@ -271,14 +275,19 @@ export class Replica {
     waiters.lookAtStale();
     // A pool with workers here stays on the list of pools, though Redis may have lost its data: what is not on it is never ticked.
     const pools = new Set([...links.all()].map(({ ref }) => ref.pool));
-    await Promise.all([vouching.runOnce(), matching.recover(), ...[...pools].map((pool) => this.#store.enter(pool))]);
+    await Promise.all([vouching.runOnce(), matching.recover(), this.#store.noteReplication(), ...[...pools].map((pool) => this.#store.enter(pool))]);
+  }
+
+  /** For so long this replica is on the list of replicas after it has said that it lives. */
+  get #recordMs(): number {
+    return 3 * this.#options.config.HOME_BEAT_MS;
   }
 
   async #announce(): Promise<void> {
     const { config, version, clock } = this.#options;
     const address = config.REPLICA_ADDR || `${hostname()}:${this.#grpcPort}`;
     const record = { id: this.id, address, version, links: this.#core.links.size, startedAt: this.#startedAt, draining: this.#stopping };
-    await this.#store.writeReplica(record, 3 * config.HOME_BEAT_MS);
+    await this.#store.writeReplica(record, this.#recordMs);
     this.#announcedAt = clock.monotonic();
     if (this.#mode === 'serving') await this.#levelOut();
   }

@@ -1,7 +1,11 @@
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
+import { systemClock } from '../domain/clock.js';
 import type { MusterError } from '../domain/errors.js';
+import { redisErrorRule } from '../domain/redis-errors.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-url.js';
+import { type ConnectorHooks, connectorOf } from './connector.js';
+import { MasterWatch, type MasterWatchOptions } from './master-watch.js';
 import { type Connection, isCluster, publish, serverOf } from './nodes.js';
 import { PromptCluster } from './prompt-cluster.js';
 import type { SubscriberPorts } from './subscriber.js';
@@ -22,6 +26,8 @@ export interface RedisAccess {
   url: string;
   /** For rediss URLs. */
   tls?: RedisTls;
+  /** Follows the master of the Sentinels for all connections. Default: each connection has its own. */
+  masters?: MasterWatch | undefined;
 }
 
 export interface ConnectOptions extends RedisAccess {
@@ -29,6 +35,8 @@ export interface ConnectOptions extends RedisAccess {
   timeoutMs: number;
   /** For logs; the connection mends itself. */
   onError: (error: Error) => void;
+  /** What a server says of itself (`INFO`) each time that a connection to it begins. Not of a Cluster. */
+  onMaster?: (info: ReadonlyMap<string, string>) => void;
 }
 
 /** Those of one Redis and of each node of a Cluster. */
@@ -37,6 +45,8 @@ type SharedOptions = Omit<RedisOptions, 'replyMapping'>;
 /** A connection that has said nothing for that many command timeouts is dead, whatever TCP says. */
 const DEAD_AFTER_TIMEOUTS = 3;
 const RECONNECT_MS = { first: 50, most: 500 };
+/** A connection whose server may be the right one is not left more often than that. */
+const LEAVE_AGAIN_MS = 1_000;
 /** Who has which slot is asked for that often, besides whenever a node says that it moved. */
 const SLOTS_REFRESH_MS = 5_000;
 /** For an answer when it is looked why a Sentinel or a node closes its connections. */
@@ -65,24 +75,43 @@ function reconnectMs(attempt: number): number {
   return Math.min(RECONNECT_MS.first * attempt, RECONNECT_MS.most);
 }
 
-/**
- * Where a connection to one Redis goes to. Through Sentinels it is asked for at each connect who is the master. A master that was demoted
- * breaks its connections; who came to it before the Sentinels named the new one sees that it takes no writes, and connects again.
- */
-function singleOptions({ url, tls = {} }: RedisAccess): RedisOptions & { url?: string } {
-  const target = parseRedisUrl(url);
-  // Servers before 7.2 do not know CLIENT SETINFO, and one that keeps to an ACL of the time before would log it as refused.
-  const common = { disableClientInfo: true, ...(target.tls ? { tls } : {}) };
-  if (target.kind === 'single') return { url, ...common };
+/** Where a connection to one Redis goes to, and when it is left: see connector.ts and the table of errors. */
+function singleOptions(access: RedisAccess, watch: MasterWatch | undefined, onMaster?: ConnectorHooks['onMaster']): RedisOptions & { url?: string } {
+  const target = parseRedisUrl(access.url);
   if (target.kind === 'cluster') throw new Error('a Cluster has no single address');
-  const { sentinels, name, db, username, password } = target;
-  return {
-    ...common,
-    ...{ sentinels, name, db, username, password },
-    ...(target.tls ? { sentinelTLS: tls, enableTLSForSentinelMode: true } : {}),
-    sentinelRetryStrategy: reconnectMs,
-    reconnectOnError: ({ message }) => message.startsWith('READONLY'),
+  const common = {
+    // Servers before 7.2 do not know CLIENT SETINFO, and one that keeps to an ACL of the time before would log it as refused.
+    disableClientInfo: true,
+    ...(target.tls ? { tls: access.tls ?? {} } : {}),
+    Connector: connectorOf({ masters: watch, onMaster }),
+    reconnectOnError: leaver(watch),
   };
+  if (target.kind === 'single') return { url: access.url, ...common };
+  if (!watch) throw new Error('without a MasterWatch a Sentinel leads nowhere');
+  const { db, username, password } = target;
+  return { ...common, db, username, password };
+}
+
+/** Whether a connection is left for what Redis answered on it. Behind one address another connection may find another server. */
+function leaver(watch: MasterWatch | undefined): (error: Error) => boolean {
+  let leftAt = Number.NEGATIVE_INFINITY;
+  return ({ message }) => {
+    const leave = redisErrorRule(message)?.leave;
+    if (leave === undefined) return false;
+    watch?.doubt();
+    if (leave === 'now') return true;
+    const now = systemClock.monotonic();
+    // The Sentinels know whether this is the master; where there are none, only another connection tells.
+    if (watch || now - leftAt < LEAVE_AGAIN_MS) return false;
+    leftAt = now;
+    return true;
+  };
+}
+
+/** undefined: no Sentinels are asked. */
+export function masterWatch(access: RedisAccess, options: Omit<MasterWatchOptions, 'target' | 'tls'>): MasterWatch | undefined {
+  const target = parseRedisUrl(access.url);
+  return target.kind === 'sentinel' ? new MasterWatch({ ...options, target, tls: access.tls ?? {} }) : undefined;
 }
 
 function clusterOptions({ username, password, tls: isTls }: ClusterTarget, tls: RedisTls = {}) {
@@ -115,9 +144,12 @@ function open(connect: ConnectOptions): Connection {
 }
 
 function openSingle(connect: ConnectOptions, more: SharedOptions = {}): Redis {
-  const { url, ...address } = singleOptions(connect);
+  const { timeoutMs, masters } = connect;
+  const own = masters ? undefined : masterWatch(connect, { timeoutMs, clock: systemClock, onEvent: () => undefined });
+  const { url, ...address } = singleOptions(connect, masters ?? own, connect.onMaster);
   const all = { ...options(connect), ...address, ...more };
-  return url === undefined ? new Redis({ sentinelCommandTimeout: connect.timeoutMs, ...all }) : new Redis(url, all);
+  const redis = url === undefined ? new Redis(all) : new Redis(url, all);
+  return redis.once('end', () => void own?.stop());
 }
 
 /** Its errors are told, in our words where a setting mends them. */
@@ -223,8 +255,10 @@ export interface BullConnections {
 export function bullConnections(access: RedisAccess, onError: (error: Error) => void): BullConnections {
   const target = parseRedisUrl(access.url);
   if (target.kind !== 'cluster') {
-    const common = { ...singleOptions(access), enableOfflineQueue: false, retryStrategy: reconnectMs };
-    return { queue: common, worker: { ...common, maxRetriesPerRequest: null, enableOfflineQueue: true }, close: () => undefined };
+    const own = access.masters ? undefined : masterWatch(access, { timeoutMs: PROBE_MS, clock: systemClock, onEvent: () => undefined });
+    const common = { ...singleOptions(access, access.masters ?? own), enableOfflineQueue: false, retryStrategy: reconnectMs };
+    const worker = { ...common, maxRetriesPerRequest: null, enableOfflineQueue: true };
+    return { queue: common, worker, close: () => void own?.stop() };
   }
   const { redisOptions, ...rest } = clusterOptions(target, access.tls);
   const shared = { ...rest, redisOptions: { ...redisOptions, maxRetriesPerRequest: null } };

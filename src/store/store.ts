@@ -2,12 +2,13 @@ import type { Clock, Random } from '../domain/clock.js';
 import type { Persistence } from '../domain/durability.js';
 import { MusterError, toError } from '../domain/errors.js';
 import { type Observer, UNOBSERVED } from '../domain/observer.js';
+import { type LossWindow, ReplicationHistory, replicationState } from '../domain/redis-failover.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { redisUser } from '../domain/redis-url.js';
 import { Inbox, type InboxEvents } from './inbox.js';
 import { keys } from './keys.js';
 import { Locks } from './lock.js';
-import { type Connection, publish } from './nodes.js';
+import { type Connection, isCluster, publish } from './nodes.js';
 import * as fleet from './read-fleet.js';
 import * as jobs from './read-jobs.js';
 import { type ConnectOptions, commandConnection, connectOrWait, subscriberPorts } from './redis.js';
@@ -16,9 +17,9 @@ import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
 import { checkSchema, checkServer } from './schema.js';
 import { JobScripts } from './scripts/jobs.js';
 import { WorkerScripts } from './scripts/workers.js';
-import { readPersistence } from './survey.js';
+import { info, readPersistence } from './survey.js';
 
-export interface StoreOptions extends Omit<ConnectOptions, 'onError'> {
+export interface StoreOptions extends Omit<ConnectOptions, 'onError' | 'onMaster'> {
   /** This replica's id. */
   home: string;
   limits: ScriptLimits;
@@ -26,6 +27,8 @@ export interface StoreOptions extends Omit<ConnectOptions, 'onError'> {
   clock: Clock;
   random: Random;
   onError: (error: Error) => void;
+  /** Another server is the master now, which lacks what the one before acknowledged in that time. */
+  onLoss?: (loss: LossWindow) => void;
   /** Default: nobody. */
   observer?: Observer;
   testClock?: boolean;
@@ -46,17 +49,24 @@ export class Store {
   readonly #runner: ScriptRunner;
   readonly #options: StoreOptions;
   readonly #known = new Map<string, number>();
+  readonly #history = new ReplicationHistory();
+  /** Of the server behind the connection for commands. '': there is none, or it does not say. */
+  #runId = '';
   #inbox: Inbox | undefined;
   #tellsVersion = true;
 
   constructor(options: StoreOptions) {
     this.#options = options;
     this.#user = redisUser(options.url);
-    this.#redis = commandConnection(options);
+    this.#redis = commandConnection({ ...options, onMaster: (info) => this.#connected(info) });
     this.#runner = new ScriptRunner(this.#redis, { ...options, user: this.#user });
     this.jobs = new JobScripts(this.#runner);
     this.workers = new WorkerScripts(this.#runner);
     this.locks = new Locks(this.#redis, this.#user, options.clock, options.random);
+    this.#redis.on('close', () => {
+      if (this.#runId !== '') this.#history.ended(options.clock.now());
+      this.#runId = '';
+    });
     // A connection that is new may have a Redis behind it that knows no scripts and no pools.
     this.#redis.on('ready', () => {
       this.#known.clear();
@@ -103,6 +113,33 @@ export class Store {
   /** Messages for this replica are published and do not arrive: it must not be given calls. */
   get deaf(): boolean {
     return this.#inbox?.deaf ?? false;
+  }
+
+  /**
+   * Does a cheap write: says that this replica lives, for `ttlMs`. Rejects with MusterError while no write can succeed. A full Redis
+   * takes it, as it takes results. On a Cluster each pool has its own answer, so there Redis is only asked whether it is there.
+   */
+  async checkWrites(ttlMs: number): Promise<void> {
+    if (isCluster(this.#redis)) await this.ping();
+    else await this.#read('a write', replicas.keepReplica(this.#redis, this.home, ttlMs));
+  }
+
+  /** Remembers how far Redis' writes are, so that after a failover it can be said what may be lost. */
+  async noteReplication(): Promise<void> {
+    if (isCluster(this.#redis) || this.#redis.status !== 'ready') return;
+    const [at, runId] = [this.#options.clock.now(), this.#runId];
+    const state = replicationState(await this.#read('replication', info(this.#redis, 'replication')), runId);
+    if (state) this.#history.note(at, state);
+  }
+
+  /** A connection for commands begins, to a server that says this of itself. */
+  #connected(told: ReadonlyMap<string, string>): void {
+    const runId = told.get('run_id') ?? '';
+    const state = replicationState(told, runId);
+    const loss = state && this.#history.lossOf(state);
+    this.#runId = runId;
+    if (state) this.#history.note(this.#options.clock.now(), state);
+    if (loss) this.#options.onLoss?.(loss);
   }
 
   /** How Redis keeps what it is told. */
