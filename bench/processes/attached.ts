@@ -68,7 +68,13 @@ class BenchWorker {
         setTimeout(() => void this.attach().then(resolve), RETRY_MS * (0.5 + Math.random()));
       });
       const worker = { id: this.#id, ip: '', port: 0, region: '', pool: this.#pool, slots: 1, labels: {}, boot: this.#boot, kinds: [], version: '' };
-      const hello = { worker: { ...worker, contract: Contract.CONTRACT_ATTACHED }, held: this.#held(), capabilities: [], paused: false };
+      const hello = {
+        worker: { ...worker, contract: Contract.CONTRACT_ATTACHED },
+        held: this.#held(),
+        capabilities: [],
+        paused: false,
+        maxFrameBytes: 0,
+      };
       stream.write({ frame: { $case: 'hello', value: hello } });
     });
   }

@@ -1,4 +1,6 @@
-import { Ended, Exit } from './exit.js';
+import type { Where } from '../sdk/access.js';
+import { ApiError } from '../sdk/api-error.js';
+import { Ended, Exit, explain } from './exit.js';
 import type { Io } from './io.js';
 
 /** A worker, of whatever sort, that a command runs until it is told to stop. */
@@ -7,11 +9,16 @@ export interface Drainable {
   drain(): Promise<unknown>;
   /** Ends now; what runs is given to others. */
   stop(): Promise<unknown>;
+  /** Rejects when the replicas refuse it for good. */
+  refused: Promise<never>;
 }
 
-/** Resolves when the person, or a supervisor, has told it to stop and nothing is held any more. Told again, it stops at once: throws Ended. */
-export async function drainWhenTold(io: Io, { drain, stop }: Drainable): Promise<void> {
-  await interrupted(io);
+/** Resolves when the person, or a supervisor, has told it to stop and nothing is held any more. Told again, it stops at once: throws Ended. Rejects as `refused` does. */
+export async function drainWhenTold(io: Io, where: Where, { drain, stop, refused }: Drainable): Promise<void> {
+  const explained = refused.catch((error: unknown) => {
+    throw error instanceof ApiError ? explain(error, where) : error;
+  });
+  await Promise.race([interrupted(io), explained]);
   // Who reads that line may say it again at once: we listen before we speak.
   const again = interrupted(io).then(() => true);
   io.tell('told to stop: finishing what runs; again to stop at once');

@@ -118,7 +118,7 @@ export function readCall(reading: CallReading, manner: Manner = {}): Delivery {
   if (aborted && answer.code === Code.CANCELLED) return { kind: 'aborted', stopped: stopped(answer, manner) };
   if (OUR_LIMIT.test(answer.details)) return failed(answer.code, 'payload_too_large', answer.details, false);
   if (answer.reach !== 'sent') return aborted ? { kind: 'aborted', stopped: true } : unreachable(answer);
-  if (answer.code === Code.RESOURCE_EXHAUSTED && TOO_LARGE.test(answer.details)) return tooLarge(answer);
+  if (answer.code === Code.RESOURCE_EXHAUSTED && TOO_LARGE.test(answer.details)) return overLimit(answer);
   if (answer.refusedStream) return released(`stream refused: ${answer.details}`);
   if (!answer.spoke) return lost(answer);
   return readStatus(reading, manner);
@@ -171,11 +171,13 @@ export function failed(code: number, reason: string, message: string, retryable:
 }
 
 export function succeeded(output: Uint8Array, maxResultBytes: number): Delivery {
-  if (output.length > maxResultBytes) {
-    const message = `the result has ${output.length} bytes, MAX_RESULT_BYTES is ${maxResultBytes}`;
-    return failed(Code.RESOURCE_EXHAUSTED, 'result_too_large', message, false);
-  }
+  if (output.length > maxResultBytes) return { kind: 'result', outcome: tooLarge(output.length, maxResultBytes) };
   return { kind: 'result', outcome: { ok: true, output: Buffer.from(output.buffer, output.byteOffset, output.byteLength) } };
+}
+
+/** The end of a job whose output is larger than what is kept. */
+export function tooLarge(bytes: number, maxResultBytes: number): Outcome {
+  return failure(Code.RESOURCE_EXHAUSTED, 'result_too_large', `the result has ${bytes} bytes, MAX_RESULT_BYTES is ${maxResultBytes}`, false);
 }
 
 export function released(reason: string): Delivery {
@@ -190,7 +192,7 @@ export function busy(details: string): Delivery {
  * Headers before the status: our own limit met the response. Without, it is the worker's word: its limit on what it sends, or on what it
  * takes, and neither is a lack of slots.
  */
-function tooLarge({ code, details, headers }: Answer): Delivery {
+function overLimit({ code, details, headers }: Answer): Delivery {
   return failed(code, headers || /\bsen[dt]\b/i.test(details) ? 'result_too_large' : 'payload_too_large', details, false);
 }
 

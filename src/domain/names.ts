@@ -19,8 +19,12 @@ export function checkPool(pool: string, field: string): string {
   return pool;
 }
 
+export function isId(id: string): boolean {
+  return ID.test(id);
+}
+
 export function checkId(id: string, field: string): string {
-  if (!ID.test(id)) {
+  if (!isId(id)) {
     throw invalid(field, id === '' ? 'must be set' : 'an id is 1 to 128 of letters, digits, ".", "_", ":" and "-", beginning with a letter or digit');
   }
   const [, taken] = TAKEN.exec(id) ?? [];

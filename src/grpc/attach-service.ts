@@ -1,26 +1,25 @@
 import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
 import { ANYBODY, allowPool, speakerOf } from '../domain/identity.js';
-import { Code, type Outcome } from '../domain/job.js';
 import type { LinkEvents } from '../domain/link.js';
-import { checkId } from '../domain/names.js';
+import { isId } from '../domain/names.js';
 import type { WorkerRef } from '../domain/worker.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
 import { AttachedLink, type AttachedOptions } from '../links/attached.js';
 import type { LeaseName } from '../store/scripts/workers.js';
 import { type AttachCall, GrpcAttachedStream } from './attach-stream.js';
-import { toOutcome } from './convert-job.js';
+import { toReportedOutcome } from './convert-job.js';
 import { checkHeld, toAttachedInfo, type WorkerLimits } from './convert-worker.js';
 import type { Held, Result } from './generated/muster/v1/common.js';
 import type { AttachRequest, AttachResponse, Hello } from './generated/muster/v1/worker.js';
-import { durationMs, toDuration } from './time.js';
+import { boundedMs, toDuration } from './time.js';
 import type { Identify } from './unary.js';
 
 export interface AttachServiceOptions {
   manager: WorkerManager;
   events: LinkEvents;
   limits: WorkerLimits & { maxResultBytes: number };
-  link: AttachedOptions;
+  link: Omit<AttachedOptions, 'maxFrameBytes'>;
   leaseMs: number;
   beatMs: number;
   maxFrameBytes: number;
@@ -32,6 +31,8 @@ export interface AttachServiceOptions {
 }
 
 const MAX_LIST = 64;
+/** What gRPC receives by default. */
+const DEFAULT_FRAME_BYTES = 4 * 1024 * 1024;
 
 /** WorkerService.Attach: one stream of one worker after another. */
 export function createAttach(options: AttachServiceOptions): handleBidiStreamingCall<AttachRequest, AttachResponse> {
@@ -92,12 +93,10 @@ class Attachment {
       case 'received':
         return this.#ask(this.#received(link, frame.value.held));
       case 'resize':
-        if (frame.value.slots > this.#options.limits.maxSlots) throw invalid('resize.slots', `must be at most ${this.#options.limits.maxSlots}`);
-        return this.#ask(this.#options.manager.resize(link.ref, frame.value.slots));
+        return this.#ask(this.#options.manager.resize(link.ref, Math.min(frame.value.slots, this.#options.limits.maxSlots)));
       case 'goodbye': {
-        const timeoutMs = durationMs(frame.value.drainTimeout, 'goodbye.drain_timeout', { zero: true });
         link.leaves();
-        return this.#ask(this.#options.manager.leave(link.ref, timeoutMs, this.#by));
+        return this.#ask(this.#options.manager.leave(link.ref, boundedMs(frame.value.drainTimeout), this.#by));
       }
       case 'pong':
         return link.pong(Number(frame.value.nonce), checkHeld(frame.value.held, 'pong.held'));
@@ -114,7 +113,8 @@ class Attachment {
       const held = checkHeld(hello.held, 'hello.held').map(({ jobId, fence, done }) => ({ jobId, fence, done }));
       this.#by = speakerOf(identity, identify !== undefined);
       const open = (ref: WorkerRef, abandon: LeaseName[]) => {
-        const link = new AttachedLink(ref, this.#stream, events, linkOptions, held.length);
+        const terms = { ...linkOptions, maxFrameBytes: hello.maxFrameBytes || DEFAULT_FRAME_BYTES };
+        const link = new AttachedLink(ref, this.#stream, events, terms, held.length);
         this.#link = link;
         this.#stream.welcome(
           {
@@ -125,6 +125,8 @@ class Attachment {
             maxFrameBytes,
             maxUnsettled: linkOptions.maxUnsettled,
             capabilities: [],
+            maxResultBytes: limits.maxResultBytes,
+            maxSlots: limits.maxSlots,
           },
           abandon,
         );
@@ -141,18 +143,12 @@ class Attachment {
 
   #results(link: AttachedLink, results: Result[]): void {
     if (results.length > MAX_LIST) throw invalid('results', `must be at most ${MAX_LIST} a frame`);
-    results.forEach((result, i) => {
-      link.result(checkId(result.jobId, `results[${i}].job_id`), result.fence, this.#outcome(result, `results[${i}]`));
-    });
-  }
-
-  /** A result that is too large is the job's end: were the stream ended for it, the worker would bring it again and again. */
-  #outcome(result: Result, field: string): Outcome {
-    const { limits } = this.#options;
-    const size = result.outcome?.$case === 'output' ? result.outcome.value.length : 0;
-    if (size <= limits.maxResultBytes) return toOutcome(result, limits, field);
-    const message = `the result has ${size} bytes, MAX_RESULT_BYTES is ${limits.maxResultBytes}`;
-    return { ok: false, failure: { code: Code.RESOURCE_EXHAUSTED, message, reason: 'result_too_large', retryable: false, details: Buffer.alloc(0) } };
+    for (const result of results) {
+      const { jobId, fence } = result;
+      // No job has such a name. Were the stream ended for it, the worker would bring it again and again.
+      if (isId(jobId)) link.result(jobId, fence, toReportedOutcome(result, this.#options.limits));
+      else this.#stream.settled(jobId, fence, 'gone');
+    }
   }
 
   async #beat(link: AttachedLink, held: Held[]): Promise<void> {

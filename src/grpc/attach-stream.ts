@@ -1,7 +1,7 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { MusterError } from '../domain/errors.js';
 import type { Assignment, Verdict } from '../domain/job.js';
-import type { AttachedStream } from '../links/attached.js';
+import { type AttachedStream, bytesOf } from '../links/attached.js';
 import type { LeaseName } from '../store/scripts/workers.js';
 import type { Held, Assignment as ProtoAssignment } from './generated/muster/v1/common.js';
 import type { AttachRequest, AttachResponse, Settlement, Welcome } from './generated/muster/v1/worker.js';
@@ -72,7 +72,7 @@ export class GrpcAttachedStream implements AttachedStream {
     this.#outbox.push(
       'assign',
       { jobId, fence, kind, method, payload, metadata, attempt, runTimeout: toDuration(runTimeoutMs), progress },
-      payload.length,
+      bytesOf(assignment),
     );
   }
 

@@ -1,3 +1,4 @@
+import { failure, MAX_DETAILS_BYTES, tooLarge } from '../domain/answer.js';
 import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
 import { Code, type Failure, type JobRecord, type JobSpec, type JobState, type Outcome, type RetryPolicy } from '../domain/job.js';
@@ -23,8 +24,8 @@ const DEFAULT_MULTIPLIER = 2;
 const MAX_FATAL_CODES = 16;
 const MAX_CODE = 16;
 const MAX_MESSAGE_BYTES = 4 * 1024;
-const MAX_DETAILS_BYTES = 4 * 1024;
 const MAX_REASON_BYTES = 64;
+const NO_BYTES = Buffer.alloc(0);
 
 /** The configured limits and defaults of a submission. Times in ms. */
 export interface JobLimits {
@@ -191,32 +192,30 @@ export function toJobState(state: ProtoJobState, field = 'state'): JobState | un
   return name;
 }
 
-/** What a worker reports of an attempt. Throws `invalid` with a field below `field` for what cannot be kept. */
-export function toOutcome(result: ProtoResult, limits: { maxResultBytes: number }, field = 'result'): Outcome {
+/**
+ * What a worker reports of an attempt, in our bounds. It is news that must not be lost over its wording, and a worker brings a refused result
+ * again and again: an output above MAX_RESULT_BYTES and a missing outcome become the attempt's failure.
+ */
+export function toReportedOutcome(result: ProtoResult, { maxResultBytes }: { maxResultBytes: number }): Outcome {
   switch (result.outcome?.$case) {
     case 'output': {
       const output = result.outcome.value;
-      if (output.length > limits.maxResultBytes) throw invalid(`${field}.output`, `must be at most ${limits.maxResultBytes} bytes`);
-      return { ok: true, output };
+      return output.length <= maxResultBytes ? { ok: true, output } : tooLarge(output.length, maxResultBytes);
     }
     case 'failure':
-      return { ok: false, failure: toFailure(result.outcome.value, `${field}.failure`), retryAfterMs: boundedMs(result.outcome.value.retryDelay) };
+      return { ok: false, failure: toFailure(result.outcome.value), retryAfterMs: boundedMs(result.outcome.value.retryDelay) };
     case undefined:
-      throw invalid(`${field}.output`, 'set an output or a failure');
+      return failure(Code.INTERNAL, 'bad_answer', 'the result has neither an output nor a failure that this replica knows', true);
   }
 }
 
-/**
- * A worker's failure in our bounds: it is news that must not be lost over its wording, so a long message is cut, a code that is none
- * becomes UNKNOWN, and a reason becomes one word. Only details above 4 KiB are refused: cut, they could not be decoded.
- */
-export function toFailure(failure: ProtoFailure, field = 'failure'): Failure {
-  if (failure.details.length > MAX_DETAILS_BYTES) throw invalid(`${field}.details`, `must be at most ${MAX_DETAILS_BYTES} bytes`);
+/** A worker's failure in our bounds: a long message is cut, a code that is none becomes UNKNOWN, a reason becomes one word. Details above 4 KiB are left out: cut, they could not be decoded. */
+export function toFailure({ code, message, reason, retryable, details }: ProtoFailure): Failure {
   return {
-    code: Number.isInteger(failure.code) && failure.code >= 1 && failure.code <= MAX_CODE ? failure.code : Code.UNKNOWN,
-    message: cutUtf8(failure.message, MAX_MESSAGE_BYTES),
-    reason: failure.reason.replace(/\W/gu, '_').slice(0, MAX_REASON_BYTES),
-    retryable: failure.retryable,
-    details: failure.details,
+    code: Number.isInteger(code) && code >= 1 && code <= MAX_CODE ? code : Code.UNKNOWN,
+    message: cutUtf8(message, MAX_MESSAGE_BYTES),
+    reason: reason.replace(/\W/gu, '_').slice(0, MAX_REASON_BYTES),
+    retryable,
+    details: details.length <= MAX_DETAILS_BYTES ? details : NO_BYTES,
   };
 }

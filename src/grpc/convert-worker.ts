@@ -1,6 +1,6 @@
 import { isIP, SocketAddress } from 'node:net';
 import { invalid, MusterError } from '../domain/errors.js';
-import { checkId, checkKind, checkPool } from '../domain/names.js';
+import { checkId, checkKind, checkPool, isId } from '../domain/names.js';
 import {
   type Address,
   type AttachedInfo,
@@ -24,6 +24,7 @@ const MAX_LABELS = 32;
 const MAX_LABEL_KEY_BYTES = 63;
 const MAX_LABEL_BYTES = 256;
 const MAX_KINDS = 64;
+const NO_BYTES = Buffer.alloc(0);
 const MAX_HELD = 4096;
 const MAX_PROGRESS_BYTES = 4096;
 /** What an id may hold, and brackets: an IPv6 address is a boot too. */
@@ -115,14 +116,13 @@ function checkBoot(boot: string, field: string): string {
   return boot;
 }
 
-/** Leases that a worker names as held: at most 4,096, with names that can stand in keys. Throws `invalid` with the field at fault. */
+/**
+ * Leases that a worker names as held. A worker names them again and again: progress above 4 KiB, and a lease of a name that no job can have, are left out, so
+ * that the rest keeps its leases. Throws `invalid` for more than 4,096.
+ */
 export function checkHeld(held: Held[], field: string): Held[] {
   if (held.length > MAX_HELD) throw invalid(field, `must be at most ${MAX_HELD}`);
-  for (const [i, { jobId, progress }] of held.entries()) {
-    checkId(jobId, `${field}[${i}].job_id`);
-    if (progress.length > MAX_PROGRESS_BYTES) throw invalid(`${field}[${i}].progress`, `must be at most ${MAX_PROGRESS_BYTES} bytes`);
-  }
-  return held;
+  return held.filter(({ jobId }) => isId(jobId)).map((each) => (each.progress.length <= MAX_PROGRESS_BYTES ? each : { ...each, progress: NO_BYTES }));
 }
 
 function toLabels(labels: Record<string, string>): Record<string, string> {

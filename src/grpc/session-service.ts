@@ -2,15 +2,17 @@ import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js'
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
 import { allowPool, type Identity } from '../domain/identity.js';
-import { isTerminal } from '../domain/job.js';
+import { Code, isTerminal } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
+import { cutUtf8 } from './checks.js';
 import { fromJobRecord, type JobLimits, toJobSpec } from './convert-job.js';
 import {
   type Job,
   type JobRef,
   type JobSpec,
   JobState,
+  type Open,
   type Opened,
   type SessionRequest,
   type SessionResponse,
@@ -31,6 +33,8 @@ export interface SessionServiceOptions {
   turnOverMs: number;
   /** So many jobs of one session may be under way. */
   window: number;
+  /** The largest message that this replica receives. */
+  maxFrameBytes: number;
   /** Aborted when this replica stops: sessions are asked to open elsewhere. */
   stopping: AbortSignal;
   replica: string;
@@ -44,6 +48,15 @@ export interface SessionServiceOptions {
 }
 
 const MAX_LIST = 64;
+/** What gRPC receives by default. */
+const DEFAULT_FRAME_BYTES = 4 * 1024 * 1024;
+/** Of an outcome beside its contents: names, times, and the frame around it. */
+const ENVELOPE_BYTES = 1_024;
+/** Of an entry of a map beside its key and value. */
+const ENTRY_BYTES = 16;
+/** Of an ID that is refused: enough to recognize it. */
+const MAX_ID_BYTES = 1_024;
+const NO_BYTES = Buffer.alloc(0);
 const TURN_JITTER = 0.2;
 
 type SessionCall = ServerDuplexStream<SessionRequest, SessionResponse>;
@@ -90,10 +103,10 @@ class Session {
   readonly #call: SessionCall;
   readonly #options: SessionServiceOptions;
   readonly #outbox: Outbox<SessionResponse, Frames>;
-  /** Under way: submitted or awaited, and the outcome not acknowledged. */
-  readonly #underWay = new Set<string>();
-  /** Ends one wait each. A signal that thousands listen to would cost each of them a search. */
-  readonly #ends = new Set<() => void>();
+  /** Under way: submitted or awaited, and not acknowledged. Each with what ends its waits; a signal that thousands listen to would cost a search each. */
+  readonly #underWay = new Map<string, Set<() => void>>();
+  /** The largest message that the client receives. */
+  #maxOutcomeBytes = DEFAULT_FRAME_BYTES;
   readonly #over = new AbortController();
   readonly #identity: Identity | undefined;
   #open = false;
@@ -137,7 +150,7 @@ class Session {
   #read({ frame }: SessionRequest): void {
     if (this.#over.signal.aborted) return;
     if (frame === undefined) return this.#options.onUnknownFrame();
-    if (frame.$case === 'open') return this.#opened(frame.value.awaiting);
+    if (frame.$case === 'open') return this.#opened(frame.value);
     if (!this.#open) throw invalid(frame.$case, 'the first frame is Open');
     switch (frame.$case) {
       case 'submit':
@@ -151,17 +164,25 @@ class Session {
         }
         return;
       case 'ack':
-        for (const ref of refs(frame.value.jobs, 'ack.jobs')) this.#underWay.delete(keyOf(ref));
+        for (const ref of refs(frame.value.jobs, 'ack.jobs')) this.#forget(keyOf(ref));
+        return;
+      case 'awaitJobs':
+        for (const ref of refs(frame.value.jobs, 'await_jobs.jobs')) {
+          allowPool(this.#identity, ref.pool, 'await_jobs.jobs.pool');
+          if (this.#enter(ref)) void this.#await(ref);
+        }
         return;
     }
   }
 
-  #opened(awaiting: JobRef[]): void {
-    const { window, replica } = this.#options;
+  #opened({ awaiting, maxFrameBytes }: Open): void {
+    const { window, replica, limits, maxFrameBytes: ownFrameBytes } = this.#options;
     if (this.#open) throw invalid('open', 'only the first frame is Open: open another stream for another session');
     if (awaiting.length > window) throw invalid('open.awaiting', `must be at most ${window}`);
     this.#open = true;
-    this.#outbox.push('opened', { replica, window }, Number.MAX_SAFE_INTEGER);
+    if (maxFrameBytes > 0) this.#maxOutcomeBytes = maxFrameBytes;
+    const opened = { replica, window, maxPayloadBytes: limits.maxPayloadBytes, maxFrameBytes: ownFrameBytes };
+    this.#outbox.push('opened', opened, Number.MAX_SAFE_INTEGER);
     for (const { pool, id } of awaiting) {
       const field = 'open.awaiting.pool';
       const ref = { pool: allowPool(this.#identity, checkPool(pool, field), field), id: checkId(id, 'open.awaiting.id') };
@@ -173,20 +194,22 @@ class Session {
     const { jobs, limits, ids, clock, quotas } = this.#options;
     let ref: JobRef = { pool: spec.pool, id: spec.id };
     let watched: Watched | undefined;
+    let fresh = false;
     try {
       const job = toJobSpec(spec, limits, ids, clock, field);
       ref = { pool: job.pool, id: job.id };
       allowPool(this.#identity, job.pool, `${field}.pool`);
-      this.#enter(ref);
+      fresh = this.#enter(ref);
       const submit = () => jobs.submitAndWatch(job);
       watched = await (quotas ? quotas.submit(this.#identity, () => jobs.untilEnded(job.pool, job.id), submit) : submit());
       this.#outbox.push('accepted', { id: job.id, created: watched.created, code: 0, message: '', reason: '' });
     } catch (error) {
       if (error instanceof MusterError && error.reason === 'WINDOW_FULL') return this.#end(error);
-      this.#underWay.delete(keyOf(ref));
+      // Another submission under that ID may be under way, and goes on.
+      if (fresh) this.#forget(keyOf(ref));
       const words = wordsOf(error);
       if (words.reason === 'INTERNAL') this.#options.onError(error);
-      this.#outbox.push('accepted', { id: spec.id, created: false, ...words });
+      this.#outbox.push('accepted', { id: cutUtf8(spec.id, MAX_ID_BYTES), created: false, ...words });
       return;
     }
     await this.#outcome(ref, Promise.resolve(watched));
@@ -196,23 +219,38 @@ class Session {
     await this.#outcome(ref, this.#options.jobs.watch(ref.pool, ref.id));
   }
 
-  /** Sends the outcome when it is there. A job that is gone comes with its name and no state. */
+  /** Sends the outcome when it is there, unless the job is acknowledged before. A job that is gone comes with its name and no state. */
   async #outcome(ref: JobRef, watching: Promise<Watched>): Promise<void> {
-    let end = () => {};
+    const key = keyOf(ref);
+    let drop = () => {};
     try {
       const watched = await watching;
-      end = watched.end;
-      this.#ends.add(end);
-      if (this.#over.signal.aborted) end();
+      drop = watched.drop;
+      const waits = this.#underWay.get(key);
+      if (waits === undefined || this.#over.signal.aborted) return drop();
+      waits.add(drop);
       const record = await watched.ended;
-      if (isTerminal(record.state)) this.#outbox.push('outcomes', fromJobRecord(record), record.output?.length ?? 0);
+      if (isTerminal(record.state)) this.#outbox.push('outcomes', ...this.#fitting(fromJobRecord(record)));
     } catch (error) {
       if (error instanceof MusterError && error.code === 'not_found') this.#outbox.push('outcomes', gone(ref));
       // The client learns what it missed by opening anew.
       else if (!this.#over.signal.aborted) this.#end(error);
     } finally {
-      this.#ends.delete(end);
+      this.#underWay.get(key)?.delete(drop);
     }
+  }
+
+  /** The outcome and its bytes. What is larger than the client receives goes without its output, or else its payload: a stream that breaks over it would break again. */
+  #fitting(job: Job): [job: Job, bytes: number] {
+    const bytes = bytesOf(job);
+    if (bytes <= this.#maxOutcomeBytes) return [job, bytes];
+    const small = { ...job, spec: job.spec && { ...job.spec, payload: NO_BYTES } };
+    if (bytesOf(small) > this.#maxOutcomeBytes) {
+      const message = `the outcome has ${bytes} bytes, and this client receives ${this.#maxOutcomeBytes}: get the job with a larger receive limit`;
+      const rest = { reason: 'outcome_too_large', retryable: false, details: NO_BYTES, retryDelay: undefined };
+      small.outcome = { $case: 'failure', value: { code: Code.RESOURCE_EXHAUSTED, message, ...rest } };
+    }
+    return [small, bytesOf(small)];
   }
 
   async #cancel({ pool, id }: JobRef): Promise<void> {
@@ -237,8 +275,14 @@ class Session {
         },
       );
     }
-    this.#underWay.add(key);
+    this.#underWay.set(key, new Set());
     return true;
+  }
+
+  /** The job no longer counts, and its outcome is not sent any more. */
+  #forget(key: string): void {
+    for (const drop of this.#underWay.get(key) ?? []) drop();
+    this.#underWay.delete(key);
   }
 
   #end(thrown?: unknown): void {
@@ -246,7 +290,7 @@ class Session {
     this.#over.abort();
     this.#stopAging?.();
     this.#onOver();
-    for (const end of this.#ends) end();
+    for (const key of [...this.#underWay.keys()]) this.#forget(key);
     this.#outbox.close();
     if (thrown === undefined) return void this.#call.end();
     if (!(thrown instanceof MusterError)) this.#options.onError(toError(thrown));
@@ -261,6 +305,15 @@ function keyOf({ pool, id }: JobRef): string {
 function refs(list: JobRef[], field: string): JobRef[] {
   if (list.length > MAX_LIST) throw invalid(field, `must be at most ${MAX_LIST} a frame`);
   return list.map(({ pool, id }, i) => ({ pool: checkPool(pool, `${field}[${i}].pool`), id: checkId(id, `${field}[${i}].id`) }));
+}
+
+/** On the wire, at the most. */
+function bytesOf({ spec, outcome, progress }: Job): number {
+  let bytes = ENVELOPE_BYTES + progress.length + (spec?.payload.length ?? 0);
+  for (const [key, value] of Object.entries(spec?.metadata ?? {})) bytes += ENTRY_BYTES + 3 * (key.length + value.length);
+  if (outcome?.$case === 'output') bytes += outcome.value.length;
+  if (outcome?.$case === 'failure') bytes += 3 * outcome.value.message.length + outcome.value.details.length;
+  return bytes;
 }
 
 function gone({ pool, id }: JobRef): Job {

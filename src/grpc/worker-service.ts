@@ -2,9 +2,9 @@ import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid } from '../domain/errors.js';
 import { allowPool, type Identity, speakerOf } from '../domain/identity.js';
 import type { Verdict } from '../domain/job.js';
-import { checkId, checkPool } from '../domain/names.js';
+import { checkId, checkPool, isId } from '../domain/names.js';
 import type { ReportedResult, WorkerManager } from '../fleet/worker-manager.js';
-import { toOutcome } from './convert-job.js';
+import { toReportedOutcome } from './convert-job.js';
 import { checkHeld, legacyWorkerInfo, toWorkerInfo, type WorkerLimits } from './convert-worker.js';
 import {
   type AttachRequest,
@@ -100,13 +100,10 @@ export class OrchestratorGrpcServer {
     const { manager, limits } = this.#options;
     if (request.results.length > MAX_RESULTS) throw invalid('results', `must be at most ${MAX_RESULTS}`);
     const held = request.beat && checkHeld(request.beat.held, 'beat.held');
-    const results = request.results.map(
-      (result, i): ReportedResult => ({
-        jobId: checkId(result.jobId, `results[${i}].job_id`),
-        fence: result.fence,
-        outcome: toOutcome(result, limits, `results[${i}]`),
-      }),
-    );
+    const results = request.results.flatMap((result): ReportedResult[] => {
+      const { jobId, fence } = result;
+      return isId(jobId) ? [{ jobId, fence, outcome: toReportedOutcome(result, limits) }] : [];
+    });
     const reported = await manager.report({
       pool: allowPool(identity, checkPool(request.pool, 'pool'), 'pool'),
       worker: checkId(request.workerId, 'worker_id'),
@@ -116,8 +113,13 @@ export class OrchestratorGrpcServer {
       by: this.#by(identity),
     });
     if (reported.foreign > 0) this.#options.onGuess(reported.foreign);
+    const verdicts = reported.verdicts.values();
     return {
-      settlements: results.map(({ jobId, fence }, i) => ({ jobId, fence, verdict: VERDICTS[reported.verdicts[i] ?? 'stale'] })),
+      // No job has a name that is none: the worker has nothing to bring again.
+      settlements: request.results.map(({ jobId, fence }) => {
+        const verdict = isId(jobId) ? (verdicts.next().value ?? 'stale') : 'gone';
+        return { jobId, fence, verdict: VERDICTS[verdict] };
+      }),
       revoked: reported.revoked.map((lease) => ({ ...lease, done: false, progress: Buffer.alloc(0) })),
     };
   }

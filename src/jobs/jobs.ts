@@ -25,8 +25,10 @@ export interface JobPage {
 export interface Watched {
   created: boolean;
   ended: Promise<JobRecord>;
-  /** The wait is over. Idempotent. */
+  /** Ends the wait: `ended` resolves with the job as it is now. Idempotent. */
   end: () => void;
+  /** Ends the wait without a look at the job: `ended` never resolves. Idempotent. */
+  drop: () => void;
 }
 
 const LISTED: JobState[] = ['running', 'waiting', 'scheduled', 'failed', 'succeeded'];
@@ -76,7 +78,7 @@ export class Jobs {
           seen?.over();
           return this.#read(spec.pool, spec.id, end, ours);
         });
-        return { created, ended, end: waiting.end };
+        return { created, ended, end: waiting.end, drop: waiting.drop };
       }
       seen?.over();
     } catch (error) {
@@ -84,7 +86,7 @@ export class Jobs {
       throw error;
     }
     waiting.end();
-    return { created: false, ended: this.get(spec.pool, spec.id), end: waiting.end };
+    return { created: false, ended: this.get(spec.pool, spec.id), end: waiting.end, drop: waiting.drop };
   }
 
   /** Waits for the job's end until `end`. Resolves when it is known that the job is there. Rejects with `not_found`. */
@@ -99,13 +101,18 @@ export class Jobs {
       const [state] = await store.jobs.watch(pool, [id]);
       if (state === undefined) throw notFound(pool, id);
       if (!isTerminal(state))
-        return { created: false, ended: waiting.ended.then((ended) => this.#read(pool, id, ended, undefined)), end: waiting.end };
+        return {
+          created: false,
+          ended: waiting.ended.then((ended) => this.#read(pool, id, ended, undefined)),
+          end: waiting.end,
+          drop: waiting.drop,
+        };
     } catch (error) {
       waiting.end();
       throw error;
     }
     waiting.end();
-    return { created: false, ended: this.get(pool, id), end: waiting.end };
+    return { created: false, ended: this.get(pool, id), end: waiting.end, drop: waiting.drop };
   }
 
   async get(pool: string, id: string): Promise<JobRecord> {

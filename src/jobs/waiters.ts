@@ -19,6 +19,8 @@ export interface Waiting {
   ended: Promise<Ended | undefined>;
   /** It is over. Idempotent. */
   end(): void;
+  /** It is over, and `ended` never resolves. Idempotent. */
+  drop(): void;
 }
 
 export interface WaitersOptions {
@@ -61,6 +63,7 @@ export class Waiters {
       });
     }
     let end = () => {};
+    let drop = () => {};
     const ended = new Promise<Ended | undefined>((resolve) => {
       const waiter: Waiter = { pool, id, readAt: this.#options.clock.monotonic(), resolve: (ended) => settle(ended) };
       const settle = (ended: Ended | undefined) => {
@@ -68,9 +71,10 @@ export class Waiters {
         resolve(ended);
       };
       end = () => settle(undefined);
+      drop = () => this.#remove(waiter);
       this.#add(waiter);
     });
-    return { ended, end };
+    return { ended, end, drop };
   }
 
   /** This replica's finish ended it. */

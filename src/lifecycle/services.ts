@@ -65,6 +65,9 @@ export function createServices(options: ServicesOptions): Services {
   };
   const workerLimits = { maxSlots: config.MAX_SLOTS, legacyPool: config.LEGACY_POOL, maxResultBytes: config.MAX_RESULT_BYTES };
   const onUnknownFrame = () => log.debug('a frame that this version does not know');
+  const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
+  // A batch of submissions, or of results, in one message; or a pool's descriptors.
+  const maxReceiveBytes = Math.max(16 * largest, MAX_DESCRIPTORS_BYTES) + ENVELOPE_BYTES;
   const session = createSession({
     jobs,
     limits,
@@ -73,6 +76,7 @@ export function createServices(options: ServicesOptions): Services {
     random,
     turnOverMs: TURN_OVER * config.CONNECTION_AGE_MS,
     window: config.SESSION_WINDOW,
+    maxFrameBytes: maxReceiveBytes,
     stopping,
     replica,
     onError,
@@ -80,7 +84,6 @@ export function createServices(options: ServicesOptions): Services {
     identify,
     quotas,
   });
-  const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
   return {
     jobs: new JobService({
       jobs,
@@ -114,7 +117,7 @@ export function createServices(options: ServicesOptions): Services {
         link: { clock, maxUnsettled: config.MAX_UNSETTLED, settleMs: config.SETTLE_MS, onGuess: () => observer.guessed('attach', 1) },
         leaseMs: config.LEASE_MS,
         beatMs: config.BEAT_MS,
-        maxFrameBytes: 16 * largest + ENVELOPE_BYTES,
+        maxFrameBytes: maxReceiveBytes,
         onError,
         onUnknownFrame,
         identify,
@@ -126,8 +129,7 @@ export function createServices(options: ServicesOptions): Services {
     },
     guard,
     limits: {
-      // A batch of submissions, or of results, in one message; or a pool's descriptors.
-      maxReceiveBytes: Math.max(16 * largest, MAX_DESCRIPTORS_BYTES) + ENVELOPE_BYTES,
+      maxReceiveBytes,
       maxSendBytes: 2 * largest + 16 * ENVELOPE_BYTES,
       maxStreams: config.MAX_STREAMS,
       connectionAgeMs: config.CONNECTION_AGE_MS,

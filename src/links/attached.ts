@@ -1,6 +1,7 @@
+import { failed } from '../domain/answer.js';
 import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
-import type { Assignment, Outcome, Verdict } from '../domain/job.js';
+import { type Assignment, Code, type Outcome, type Verdict } from '../domain/job.js';
 import { type LeaseRef, type Link, type LinkEvents, type ProbeAnswer, ProbeFailed } from '../domain/link.js';
 import type { Address, WorkerRef } from '../domain/worker.js';
 import { GuessBudget, MAX_GUESSES } from './guess-budget.js';
@@ -25,6 +26,8 @@ export interface AttachedOptions {
   settleMs: number;
   /** Told of each lease that the worker named and was never given (see GuessBudget). */
   onGuess: () => void;
+  /** The largest message that the worker receives. */
+  maxFrameBytes: number;
 }
 
 /** So many settlements wait for others, at the most. */
@@ -33,6 +36,18 @@ const SETTLED_AT_ONCE = 32;
 const RIPE = 0.25;
 
 type Held = { jobId: string; fence: string; done: boolean }[];
+
+/** Of an assignment beside its contents: names, times, and the frame around it. */
+const ENVELOPE_BYTES = 1_024;
+/** Of an entry of a map beside its key and value. */
+const ENTRY_BYTES = 16;
+
+/** On the wire, at the most. */
+export function bytesOf({ payload, metadata, progress }: Pick<Assignment, 'payload' | 'metadata' | 'progress'>): number {
+  let bytes = ENVELOPE_BYTES + payload.length + progress.length;
+  for (const [key, value] of Object.entries(metadata)) bytes += ENTRY_BYTES + 3 * (key.length + value.length);
+  return bytes;
+}
 
 const NOWHERE: Address = { ip: '', port: 0 };
 
@@ -83,6 +98,12 @@ export class AttachedLink implements Link {
 
   assign(assignment: Assignment): void {
     const lease = this.#lease(assignment.jobId, assignment.fence);
+    const bytes = bytesOf(assignment);
+    if (bytes > this.#options.maxFrameBytes) {
+      const message = `the job has ${bytes} bytes, and its worker receives ${this.#options.maxFrameBytes}`;
+      queueMicrotask(() => this.#events.delivered(lease, this.ref, failed(Code.RESOURCE_EXHAUSTED, 'payload_too_large', message, false)));
+      return;
+    }
     const delivery = this.#closed ? ({ kind: 'released', reason: 'the stream had ended', blocked: false } as const) : ({ kind: 'accepted' } as const);
     if (!this.#closed) {
       this.#guesses.given(1);

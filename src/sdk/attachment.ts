@@ -4,18 +4,22 @@ import { type Assignment, Contract, type Held, type Result } from '../grpc/gener
 import { type AttachRequest, type AttachResponse, type Welcome, WorkerInfo, WorkerServiceService } from '../grpc/generated/muster/v1/worker.js';
 import type { ApiError } from './api-error.js';
 import { Attempts, type HandlerTable, Refusal, type Running } from './attempts.js';
+import { MESSAGE_BYTES } from './connect.js';
 import { fromDuration } from './duration.js';
 import { HELD_MAX, Holding } from './holding.js';
 import { Lifeline } from './lifeline.js';
+import { brokeByFrame } from './limits.js';
 import { Refusals } from './refusals.js';
 import { failureResult, sizeOf } from './results.js';
-import type { WorkerSettings } from './worker-options.js';
+import { SLOTS_MAX, type WorkerSettings } from './worker-options.js';
 
 export interface AttachmentEvents {
   attached(replica: string): void;
   detached(error: ApiError): void;
   /** What a person should look at. */
   refused(error: ApiError): void;
+  /** Refused before it was attached for the first time, for what no other try changes. */
+  hopeless(error: ApiError): void;
   /** Something ended or was settled. */
   moved(): void;
 }
@@ -30,6 +34,12 @@ const SLOW: ReadonlySet<number> = new Set([
   status.UNIMPLEMENTED,
   status.INTERNAL,
 ]);
+
+/**
+ * Refusals of a worker's first stream that are final: its options or credentials are wrong, or no replica is at the target. A worker that was
+ * attached before goes on trying: what it runs is not lost over a replica that is configured otherwise.
+ */
+const FINAL: ReadonlySet<number> = new Set([status.INVALID_ARGUMENT, status.PERMISSION_DENIED, status.UNAUTHENTICATED, status.UNIMPLEMENTED]);
 
 /** "Longer than a moment": such an attempt is named as arrived. */
 const MOMENT_MS = 1_000;
@@ -52,7 +62,14 @@ export class Attachment {
   /** As the replica of the current stream knows it, and as that of the coming one was told. */
   private toldSlots = 0;
   private helloSlots = 0;
-  private terms = { beatMs: BEAT_MS, maxUnsettled: UNSETTLED_MAX, maxResultBytes: Number.POSITIVE_INFINITY };
+  private terms = {
+    beatMs: BEAT_MS,
+    maxUnsettled: UNSETTLED_MAX,
+    maxResultBytes: Number.POSITIVE_INFINITY,
+    maxFrameBytes: Number.POSITIVE_INFINITY,
+    maxSlots: SLOTS_MAX,
+  };
+  private wasAttached = false;
   private beatAt = 0;
   private timer: (() => void) | undefined;
   /** Came on the current stream while another one was greeted, whose Hello did not name them. */
@@ -99,8 +116,10 @@ export class Attachment {
     this.line.need();
   }
 
-  /** So many jobs at once from now on. */
+  /** So many jobs at once from now on. Throws TypeError for more than the replicas allow. */
   resize(slots: number): void {
+    const { maxSlots } = this.terms;
+    if (slots > maxSlots) throw new TypeError(`slots: ${slots} is more than the replicas allow, ${maxSlots} (MAX_SLOTS)`);
     this.settings.slots = slots;
     this.say();
   }
@@ -139,15 +158,21 @@ export class Attachment {
       contract: Contract.CONTRACT_ATTACHED,
       kinds: this.kinds(),
     });
-    return { frame: { $case: 'hello', value: { worker, held: this.holding.held(), capabilities: [], paused: slots === 0 } } };
+    return {
+      frame: { $case: 'hello', value: { worker, held: this.holding.held(), capabilities: [], paused: slots === 0, maxFrameBytes: MESSAGE_BYTES } },
+    };
   }
 
-  private welcomed({ replica, beatInterval, maxUnsettled, maxFrameBytes, abandon }: Welcome): void {
+  private welcomed({ replica, beatInterval, maxUnsettled, maxFrameBytes, maxResultBytes, maxSlots, abandon }: Welcome): void {
+    const frameBytes = maxFrameBytes === 0 ? Number.POSITIVE_INFINITY : maxFrameBytes - ENVELOPE_BYTES;
     this.terms = {
       beatMs: fromDuration(beatInterval) || BEAT_MS,
       maxUnsettled: maxUnsettled || UNSETTLED_MAX,
-      maxResultBytes: maxFrameBytes === 0 ? Number.POSITIVE_INFINITY : maxFrameBytes - ENVELOPE_BYTES,
+      maxResultBytes: maxResultBytes || frameBytes,
+      maxFrameBytes: frameBytes,
+      maxSlots: maxSlots || SLOTS_MAX,
     };
+    this.wasAttached = true;
     this.refusals.over();
     this.toldSlots = this.helloSlots;
     this.aside = [];
@@ -215,10 +240,13 @@ export class Attachment {
     this.say();
   }
 
+  /** A result that no replica keeps is not sent to be refused. */
   private fitting(result: Result): Result {
-    const bytes = sizeOf(result);
-    if (bytes <= this.terms.maxResultBytes) return result;
-    return failureResult(result, Code.RESOURCE_EXHAUSTED, 'result_too_large', `a result of ${bytes} bytes fits in no frame`, false);
+    const { maxResultBytes, maxFrameBytes } = this.terms;
+    const bytes = result.outcome?.$case === 'output' ? result.outcome.value.length : 0;
+    if (bytes > maxResultBytes) return tooLarge(result, `the result has ${bytes} bytes, MAX_RESULT_BYTES is ${maxResultBytes}`);
+    if (sizeOf(result) <= maxFrameBytes) return result;
+    return tooLarge(result, `a result of ${sizeOf(result)} bytes fits in no frame of the replicas, which are of ${maxFrameBytes}`);
   }
 
   private revoked({ jobId, fence }: Pick<Held, 'jobId' | 'fence'>): void {
@@ -236,7 +264,8 @@ export class Attachment {
   private failed(error: ApiError, tries: number): number | undefined {
     for (const assignment of this.aside.splice(0)) this.assigned(assignment);
     this.arm();
-    if (SLOW.has(error.code)) {
+    if (!this.wasAttached && (FINAL.has(error.code) || brokeByFrame(error))) this.events.hopeless(error);
+    if (SLOW.has(error.code) || brokeByFrame(error)) {
       this.refused(error);
       return Math.min(error.details.retryAfterMs ?? Number.POSITIVE_INFINITY, this.refusals.nextMs());
     }
@@ -285,6 +314,10 @@ export class Attachment {
       this.arm();
     });
   }
+}
+
+function tooLarge(result: Result, message: string): Result {
+  return failureResult(result, Code.RESOURCE_EXHAUSTED, 'result_too_large', message, false);
 }
 
 /** So many tries that brought no connection are worth a word. */

@@ -62,6 +62,7 @@ export interface Item extends SubmitOptions {
 }
 
 type WithCodec = { codec: Codecs };
+type Output = Pick<Submission, 'output'>;
 
 const GIVE_UP_MS = 60_000;
 const PENDING_MAX = 65_536;
@@ -189,20 +190,27 @@ export class Client implements AsyncDisposable {
 
   private async send(submission: Submission): Promise<JobHandle<unknown>> {
     const { id, pool } = submission.spec;
+    // A handle keeps no payload.
+    const { output } = submission;
     const pending = this.begin(submission);
     const created = await pending.accepted;
     return {
       id,
       pool,
       created,
-      result: (options = {}) => this.outcome(submission, pending, options),
+      result: (options = {}) => this.outcome({ output }, pending, options),
       cancel: () => this.cancel(id, pool),
       get: () => this.get(id, pool),
     };
   }
 
-  private async outcome({ output }: Submission, { outcome }: Pending, options: WaitOptions): Promise<unknown> {
-    return output.fromBytes(outputOf(await this.within(outcome, options)));
+  private async outcome({ output }: Output, pending: Pending, options: WaitOptions): Promise<unknown> {
+    const { outcome, end } = pending.wait();
+    try {
+      return await output.fromBytes(outputOf(await this.within(outcome, options)));
+    } finally {
+      end();
+    }
   }
 
   /** The outcome, unless the waiting ends first. */

@@ -49,7 +49,8 @@ export interface Api
   close(): void;
 }
 
-const MESSAGE_BYTES = 32 * 1024 * 1024;
+/** What every channel of ours sends and receives in one message, at the most. */
+export const MESSAGE_BYTES = 32 * 1024 * 1024;
 const DEADLINE_MS = 30_000;
 
 /**

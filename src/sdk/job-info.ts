@@ -1,4 +1,5 @@
 import { type Job, JobState } from '../grpc/generated/muster/v1/job.js';
+import { ApiError } from './api-error.js';
 import { JobCancelled, JobExpired, JobFailed, type JobFailure } from './errors.js';
 
 export type JobStateName = 'scheduled' | 'waiting' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'expired';
@@ -74,6 +75,7 @@ export function outputOf(job: Job): Buffer {
   const { pool = '', id = '' } = job.spec ?? {};
   switch (job.state) {
     case JobState.JOB_STATE_SUCCEEDED:
+      if (job.outcome?.$case === 'failure') throw new ApiError(job.outcome.value.code, job.outcome.value.reason, job.outcome.value.message);
       return job.outcome?.$case === 'output' ? job.outcome.value : Buffer.alloc(0);
     case JobState.JOB_STATE_CANCELLED:
       throw new JobCancelled(pool, id);

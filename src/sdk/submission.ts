@@ -29,12 +29,15 @@ export interface SubmitOptions {
 /** A job on its way out, encoded. */
 export interface Submission {
   spec: JobSpec;
-  /** On the wire, roughly. */
+  /** On the wire, at the most. */
   bytes: number;
   output: Wire;
 }
 
-const ENVELOPE_BYTES = 256;
+/** Names, times, and the frame around them. */
+const ENVELOPE_BYTES = 1_024;
+/** Of an entry of a map beside its key and value. */
+const ENTRY_BYTES = 16;
 
 /** Throws CodecError, or MusterError that names the field. */
 export async function toSubmission(job: AnyJob, input: unknown, options: SubmitOptions, ids: Ids = systemIds): Promise<Submission> {
@@ -65,7 +68,7 @@ export async function toSubmission(job: AnyJob, input: unknown, options: SubmitO
     retention: orUnset(retentionMs),
   });
   let bytes = payload.length + ENVELOPE_BYTES;
-  for (const [key, value] of Object.entries(metadata)) bytes += key.length + value.length * 3;
+  for (const [key, value] of Object.entries(metadata)) bytes += ENTRY_BYTES + 3 * (key.length + value.length);
   return { spec, bytes, output: wireOf(job.output ?? fallback, `output of ${kind}`) };
 }
 

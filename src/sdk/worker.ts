@@ -54,6 +54,8 @@ export class Worker implements AsyncDisposable {
   private unwatch = () => {};
   private readonly started = new AbortController();
   private waiting: (() => void)[] = [];
+  /** Why no replica takes it. */
+  private refusal: ApiError | undefined;
 
   constructor(options: WorkerOptions) {
     this.settings = workerSettings(options);
@@ -68,7 +70,13 @@ export class Worker implements AsyncDisposable {
           this.emitter.emit('attached', { replica });
         },
         detached: (error) => this.emitter.emit('detached', { error }),
-        refused: (error) => this.complain(error),
+        refused: (error) => {
+          if (this.refusal === undefined) this.complain(error);
+        },
+        hopeless: (error) => {
+          this.refusal = error;
+          this.end(false);
+        },
         moved: () => this.moved(),
       },
     );
@@ -134,7 +142,9 @@ export class Worker implements AsyncDisposable {
 
   /**
    * Resolves when it is attached for the first time (or stopped before). `signals` (default true): the first SIGTERM or SIGINT drains it, and
-   * the process then ends by that signal; a second one aborts what runs. Rejects with TypeError when it was started before or handles nothing.
+   * the process then ends by that signal; a second one aborts what runs. Rejects with TypeError when it was started before or handles nothing,
+   * and with ApiError when its first stream is refused for good, as INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, or UNIMPLEMENTED: the
+   * worker is stopped then. After the first stream, and for every other error, it goes on trying.
    */
   async start(options: { signals?: boolean } = {}): Promise<void> {
     if (this.mode !== 'created') throw new TypeError(`start: this worker is ${this.mode}; make another one`);
@@ -146,9 +156,10 @@ export class Worker implements AsyncDisposable {
       if (this.started.signal.aborted) return resolve();
       this.started.signal.addEventListener('abort', () => resolve(), { once: true });
     });
+    if (this.refusal !== undefined) throw this.refusal;
   }
 
-  /** So many jobs at once from now on, 0 to 4096; what runs goes on. */
+  /** So many jobs at once from now on, 0 to MAX_SLOTS of the replicas; what runs goes on. Throws TypeError for more. */
   resize(slots: number): void {
     this.attachment.resize(checkSlots(slots));
   }

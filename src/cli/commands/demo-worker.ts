@@ -42,8 +42,8 @@ async function run(options: DemoWorkerOptions, io: Io): Promise<void> {
     .handle('echo', (bytes) => bytes, 'bytes')
     .handle('sha256', (bytes) => Buffer.from(createHash('sha256').update(bytes).digest('hex')), 'bytes')
     .handle('sleep', (bytes, { signal }) => sleep(bytes, signal), 'bytes');
-  void worker.start({ signals: false });
-  await drainWhenTold(io, { drain: () => worker.drain(), stop: () => worker.stop({ graceMs: 0 }) });
+  const refused = worker.start({ signals: false }).then(() => new Promise<never>(() => {}));
+  await drainWhenTold(io, where, { refused, drain: () => worker.drain(), stop: () => worker.stop({ graceMs: 0 }) });
 }
 
 async function sleep(payload: Buffer, signal: AbortSignal): Promise<Buffer> {

@@ -76,7 +76,8 @@ async function run(options: SidecarCommand, io: Io): Promise<void> {
     );
   const sidecar = asUsage(made);
   sidecar.start();
-  await drainWhenTold(io, {
+  await drainWhenTold(io, where, {
+    refused: sidecar.refused,
     drain: () => (options.drainTimeout === undefined ? sidecar.drain() : sidecar.stop(options.drainTimeout)),
     stop: () => sidecar.stop(),
   });

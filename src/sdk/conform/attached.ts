@@ -89,6 +89,8 @@ export class AttachedSubject implements Subject {
         maxUnsettled: MAX_UNSETTLED,
         capabilities: [],
         abandon: [],
+        maxResultBytes: 0,
+        maxSlots: 0,
       },
     });
   }

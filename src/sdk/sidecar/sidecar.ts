@@ -55,11 +55,17 @@ export class Sidecar {
   readonly #tell: (line: string) => void;
   readonly #end = new AbortController();
   #attaching = false;
+  #refuse: (error: unknown) => void = () => undefined;
+  readonly #refused = new Promise<never>((_resolve, reject) => {
+    this.#refuse = reject;
+  });
   #put: Buffer | undefined;
 
   constructor(options: SidecarOptions) {
     const { upstream, clock = sdkClock, random = systemRandom, maxResultBytes = MAX_RESULT_BYTES, tell = () => undefined } = options;
     this.#options = options;
+    // Told to whoever asks for it.
+    this.#refused.catch((error: unknown) => this.#tell(toError(error).message));
     this.#clock = clock;
     this.#random = random;
     this.#tell = tell;
@@ -86,6 +92,11 @@ export class Sidecar {
 
   start(): void {
     this.#health.start();
+  }
+
+  /** Rejects with ApiError when the replicas refuse it for good (see `Worker.start`). Never resolves. */
+  get refused(): Promise<never> {
+    return this.#refused;
   }
 
   /** Takes no more jobs, finishes what it holds, then ends. Idempotent. */
@@ -117,8 +128,13 @@ export class Sidecar {
       return;
     }
     this.#tell(`${upstream} serves`);
-    this.#worker.resize(slots);
-    if (!this.#attaching) void this.#worker.start({ signals: false }).catch((error: unknown) => this.#tell(toError(error).message));
+    try {
+      this.#worker.resize(slots);
+    } catch (error) {
+      // More than a replica allows that is configured anew.
+      return this.#tell(toError(error).message);
+    }
+    if (!this.#attaching) this.#worker.start({ signals: false }).catch(this.#refuse);
     this.#attaching = true;
     // It may be another version than the one that was there before.
     void this.#publish();

@@ -23,7 +23,7 @@ function fleet() {
     end: () => void told.push('end'),
   };
   const events: LinkEvents = { delivered: () => undefined, heard: () => undefined, closed: () => undefined };
-  const options = { clock: new FakeClock(), maxUnsettled: 8, settleMs: 5, onGuess: () => undefined };
+  const options = { clock: new FakeClock(), maxUnsettled: 8, settleMs: 5, maxFrameBytes: 4_194_304, onGuess: () => undefined };
   const link = new AttachedLink(REF, stream, events, options);
   const links = new FleetLinks({ table: new LinkTable(8), dialer: {} as Dialer, events, running: new Running(), observer: UNOBSERVED });
   links.install(link, 4);

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { MusterError } from '../../../src/domain/errors.js';
 import type { Failure, JobRecord, JobState } from '../../../src/domain/job.js';
-import { fromJobRecord, type JobLimits, toFailure, toJobSpec, toJobState, toOutcome, toProtoJobState } from '../../../src/grpc/convert-job.js';
+import {
+  fromJobRecord,
+  type JobLimits,
+  toJobSpec,
+  toJobState,
+  toProtoJobState,
+  toReportedOutcome,
+} from '../../../src/grpc/convert-job.js';
 import { type Failure as ProtoFailure, Result } from '../../../src/grpc/generated/muster/v1/common.js';
 import { Job, JobSpec, JobState as ProtoJobState, RetryPolicy } from '../../../src/grpc/generated/muster/v1/job.js';
 
@@ -226,10 +233,10 @@ describe('job states', () => {
   });
 });
 
-describe('toOutcome', () => {
+describe('toReportedOutcome', () => {
   const convertResult = (outcome: Result['outcome']) => {
     const result = Result.decode(Result.encode({ jobId: 'j', fence: '1', outcome }).finish());
-    return toOutcome(result, { maxResultBytes: 4 }, 'results[2]');
+    return toReportedOutcome(result, { maxResultBytes: 4 });
   };
   const failed = (part: Partial<ProtoFailure>) =>
     convertResult({
@@ -237,11 +244,15 @@ describe('toOutcome', () => {
       value: { code: 0, message: '', reason: '', retryable: false, details: Buffer.alloc(0), retryDelay: undefined, ...part },
     });
 
-  it('takes an output, an empty one too, and refuses one that is too long or missing', () => {
+  it('takes an output, an empty one too; one that is too long or missing is a failure', () => {
     expect(convertResult({ $case: 'output', value: Buffer.from('abcd') })).toEqual({ ok: true, output: Buffer.from('abcd') });
     expect(convertResult({ $case: 'output', value: Buffer.alloc(0) })).toEqual({ ok: true, output: Buffer.alloc(0) });
-    expect(refusal(() => convertResult({ $case: 'output', value: Buffer.alloc(5) })).field).toBe('results[2].output');
-    expect(refusal(() => convertResult(undefined)).field).toBe('results[2].output');
+    const message = 'the result has 5 bytes, MAX_RESULT_BYTES is 4';
+    expect(convertResult({ $case: 'output', value: Buffer.alloc(5) })).toMatchObject({
+      ok: false,
+      failure: { code: 8, reason: 'result_too_large', message, retryable: false },
+    });
+    expect(convertResult(undefined)).toMatchObject({ ok: false, failure: { code: 13, reason: 'bad_answer', retryable: true } });
   });
 
   it('takes a failure as it is when it is within bounds', () => {
@@ -272,10 +283,8 @@ describe('toOutcome', () => {
     expect(failed({ code: 3 })).toMatchObject({ retryAfterMs: undefined });
   });
 
-  it('refuses details that are too long', () => {
-    expect(refusal(() => failed({ code: 3, details: Buffer.alloc(4097) })).field).toBe('results[2].failure.details');
-    expect(toFailure({ code: 3, message: '', reason: '', retryable: true, details: Buffer.alloc(0), retryDelay: undefined })).toMatchObject({
-      retryable: true,
-    });
+  it('leaves out details that are too long, and says the rest', () => {
+    const long = { code: 3, message: 'm', reason: 'r', retryable: true, details: Buffer.alloc(4097) };
+    expect(failed(long)).toMatchObject({ failure: { ...long, details: Buffer.alloc(0) } });
   });
 });

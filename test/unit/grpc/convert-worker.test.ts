@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { MusterError } from '../../../src/domain/errors.js';
 import type { WorkerRecord, WorkerState } from '../../../src/domain/worker.js';
 import {
+  checkHeld,
   fromWorkerRecord,
   legacyWorkerInfo,
   toProtoContract,
@@ -202,4 +203,10 @@ describe('enums of workers', () => {
   it('contracts go out by number', () => {
     expect((['LEGACY', 'RUNNER', 'METHOD', 'ATTACHED'] as const).map(toProtoContract)).toEqual([1, 2, 3, 4]);
   });
+});
+
+it('what a worker holds: progress that is too long, and names that no job has, are left out; more than 4,096 leases are refused', () => {
+  const held = (jobId: string, bytes: number) => ({ jobId, fence: '1', done: false, progress: Buffer.alloc(bytes) });
+  expect(checkHeld([held('a', 4_097), held('no name!', 0), held('b', 4_096)], 'held')).toEqual([held('a', 0), held('b', 4_096)]);
+  expect(refusal(() => checkHeld(new Array(4_097).fill(held('a', 0)), 'beat.held')).field).toBe('beat.held');
 });

@@ -71,10 +71,14 @@ test('no slots are told by each Hello: nothing is given out in between', async (
 
 test('a refusal is told as an error, and tried again', async () => {
   const made = await make();
-  for (const [n, code] of [status.ALREADY_EXISTS, status.FAILED_PRECONDITION, status.INVALID_ARGUMENT].entries())
-    (await made.replica.stream(n)).end(code);
-  const last = await made.replica.stream(3);
-  last.welcome();
+  for (const [n, code] of [status.ALREADY_EXISTS, status.FAILED_PRECONDITION].entries()) (await made.replica.stream(n)).end(code);
+  const first = await made.replica.stream(2);
+  first.welcome();
+  await until(() => made.worker.attached);
+  // What would be final for its first stream is not for one that was attached.
+  first.end(status.UNAVAILABLE);
+  (await made.replica.stream(3)).end(status.INVALID_ARGUMENT);
+  (await made.replica.stream(4)).welcome();
   await until(() => made.worker.attached);
   expect(made.errors).toMatchObject([{ code: status.ALREADY_EXISTS }, { code: status.FAILED_PRECONDITION }, { code: status.INVALID_ARGUMENT }]);
 });

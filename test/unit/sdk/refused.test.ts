@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { SessionRequest } from '../../../src/grpc/generated/muster/v1/job.js';
+import { Welcome } from '../../../src/grpc/generated/muster/v1/worker.js';
 import { type WorkerServiceServer, WorkerServiceService } from '../../../src/grpc/generated/worker/worker.js';
 import { type Api, connect } from '../../../src/sdk/connect.js';
 import { ApiError, Client, PermissionDenied, startRunner, Unauthenticated, Worker } from '../../../src/sdk/index.js';
@@ -64,7 +65,8 @@ describe('whom the replicas refuse', () => {
   test('one job of a session, the others go on', async () => {
     const session: Answers['session'] = (call) => {
       call.on('data', ({ frame }: SessionRequest) => {
-        if (frame?.$case === 'open') call.write({ frame: { $case: 'opened', value: { replica: 'r', window: 8 } } });
+        if (frame?.$case === 'open')
+          call.write({ frame: { $case: 'opened', value: { replica: 'r', window: 8, maxPayloadBytes: 0, maxFrameBytes: 0 } } });
         if (frame?.$case !== 'submit') return;
         const results = frame.value.specs.map(({ id }) => ({ id, created: true, code: id === 'no' ? 7 : 0, message: 'not you', reason: 'WHY' }));
         call.write({ frame: { $case: 'accepted', value: { results } } });
@@ -84,21 +86,46 @@ describe('whom the replicas refuse', () => {
     expect([error.name, error.message]).toEqual(['ApiError', 'not you']);
   });
 
-  test('an attached worker says so once, and again when it is another reason; it goes on trying', async () => {
+  test('an attached worker that was taken before says so once, and again when it is another reason; it goes on trying', async () => {
     let tries = 0;
-    const codes = [status.UNAUTHENTICATED, status.UNAUTHENTICATED, status.UNAUTHENTICATED, status.PERMISSION_DENIED, status.PERMISSION_DENIED];
+    const { UNAUTHENTICATED: unknown, PERMISSION_DENIED: denied } = status;
+    const codes = [0, unknown, unknown, unknown, denied, denied];
     const { target } = await serve({
       attach: (call) => {
         const code = codes[tries++];
-        if (code !== undefined) call.emit('error', { code, details: 'not you' });
+        if (code !== 0 && code !== undefined) return void call.emit('error', { code, details: 'not you' });
+        call.write({ frame: { $case: 'welcome', value: Welcome.fromPartial({ replica: 'r' }) } });
+        if (code === 0) call.on('data', () => call.emit('error', { code: status.UNAVAILABLE, details: 'away' }));
       },
     });
     const errors: string[] = [];
     const worker = new Worker({ target, pool: 'p', id: 'w', slowRetryMs: 5 }).handle('k', () => 1).on('error', ({ name }) => errors.push(name));
     ends.push(() => worker.stop({ graceMs: 0 }));
-    void worker.start({ signals: false });
+    await worker.start({ signals: false });
     await until(() => tries === codes.length + 1);
     expect(errors).toEqual(['Unauthenticated', 'PermissionDenied']);
+  });
+
+  test.each([
+    [status.INVALID_ARGUMENT, 'kinds: must have at most 64 entries'],
+    [status.UNAUTHENTICATED, 'not you'],
+    [status.PERMISSION_DENIED, 'not you'],
+    [status.UNIMPLEMENTED, 'The server does not implement the method'],
+    [status.RESOURCE_EXHAUSTED, 'Received message larger than max (9 vs 4)'],
+  ])('an attached worker whose first stream is refused with %i is stopped, and start() rejects', async (code, details) => {
+    let tries = 0;
+    const { target } = await serve({
+      attach: (call) => {
+        tries++;
+        call.emit('error', { code, details });
+      },
+    });
+    const errors: Error[] = [];
+    const worker = new Worker({ target, pool: 'p', id: 'w', slowRetryMs: 5 }).handle('k', () => 1).on('error', (error) => errors.push(error));
+    const error = await refusal(worker.start({ signals: false }));
+    expect(error).toMatchObject({ code, message: expect.stringContaining(details) });
+    await worker.stop();
+    expect([tries, errors, worker.attached]).toEqual([1, [], false]);
   });
 
   test('a dialed worker says so once, and goes on trying', async () => {

@@ -26,8 +26,8 @@ export class SessionStream {
     this.call.write({ frame: { $case, value } as Down });
   }
 
-  opened(window = 100): void {
-    this.say('opened', { replica: 'fake', window });
+  opened(window = 100, limits: { maxPayloadBytes?: number; maxFrameBytes?: number } = {}): void {
+    this.say('opened', { replica: 'fake', window, maxPayloadBytes: 0, maxFrameBytes: 0, ...limits });
   }
 
   accept(id: string, rest: Partial<SubmitResult> = {}): void {
@@ -55,6 +55,11 @@ export class SessionStream {
 
   acked(): string[] {
     return this.all('ack').flatMap(({ jobs }) => jobs.map(({ pool, id }) => `${pool} ${id}`));
+  }
+
+  /** By AwaitJobs. */
+  awaited(): string[] {
+    return this.all('awaitJobs').flatMap(({ jobs }) => jobs.map(({ pool, id }) => `${pool} ${id}`));
   }
 
   awaiting(): string[] {

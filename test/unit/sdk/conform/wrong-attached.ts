@@ -87,7 +87,10 @@ export class WrongAttached {
     stream.on('end', () => this.#lost(stream));
     const held = this.#has('bare hello') ? [] : this.#held();
     stream.write({
-      frame: { $case: 'hello', value: { worker: WorkerInfo.fromPartial({ ...info, slots: this.#slots }), held, capabilities: [], paused: false } },
+      frame: {
+        $case: 'hello',
+        value: { worker: WorkerInfo.fromPartial({ ...info, slots: this.#slots }), held, capabilities: [], paused: false, maxFrameBytes: 0 },
+      },
     });
   }
 

@@ -303,6 +303,7 @@ export interface SessionRequest {
     | { $case: "submit"; value: Submit }
     | { $case: "cancel"; value: CancelJobs }
     | { $case: "ack"; value: Ack }
+    | { $case: "awaitJobs"; value: AwaitJobs }
     | undefined;
 }
 
@@ -314,9 +315,17 @@ export interface JobRef {
 export interface Open {
   /** Jobs of an earlier session whose outcomes are still wanted. ≤ the window. */
   awaiting: JobRef[];
+  /**
+   * The largest message that the client receives, in bytes. 0: 4 MiB, the default of gRPC. An output that does not fit arrives as a
+   * Failure with reason `outcome_too_large`; the job's state says how the job ended.
+   */
+  maxFrameBytes: number;
 }
 
-/** ≤ 64 specs or 256 KiB. Each is answered in Accepted, in any order; each accepted one has its outcome in Outcomes. */
+/**
+ * ≤ 64 specs, and ≤ max_frame_bytes of Opened. Each is answered in Accepted, in any order; each accepted one has its outcome in Outcomes.
+ * A spec that cannot be taken is refused in Accepted, alone.
+ */
 export interface Submit {
   specs: JobSpec[];
 }
@@ -325,8 +334,16 @@ export interface CancelJobs {
   jobs: JobRef[];
 }
 
-/** The client has these outcomes: they no longer count against the window. */
+/**
+ * The client has these outcomes, or does not want them: the jobs no longer count against the window. The replica sends no outcome of a
+ * job that is acknowledged before its end. ≤ 64.
+ */
 export interface Ack {
+  jobs: JobRef[];
+}
+
+/** The outcomes of these jobs are wanted, as with `awaiting` of Open. Each counts against the window. ≤ 64. */
+export interface AwaitJobs {
   jobs: JobRef[];
 }
 
@@ -350,6 +367,10 @@ export interface Opened {
   replica: string;
   /** So many jobs may be under way: submitted, and their outcome not acknowledged. */
   window: number;
+  /** MAX_PAYLOAD_BYTES of the replica. */
+  maxPayloadBytes: number;
+  /** The largest message that the replica receives, in bytes. */
+  maxFrameBytes: number;
 }
 
 /** Jobs that have ended. An awaited job that is not known any more comes with state UNSPECIFIED. ≤ 64. */
@@ -2729,6 +2750,9 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "ack":
         Ack.encode(message.frame.value, writer.uint32(34).fork()).join();
         break;
+      case "awaitJobs":
+        AwaitJobs.encode(message.frame.value, writer.uint32(42).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2778,6 +2802,14 @@ export const SessionRequest: MessageFns<SessionRequest> = {
             message.frame = { $case: "ack", value: Ack.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.frame = { $case: "awaitJobs", value: AwaitJobs.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2800,6 +2832,10 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         ? { $case: "cancel", value: CancelJobs.fromJSON(object.cancel) }
         : isSet(object.ack)
         ? { $case: "ack", value: Ack.fromJSON(object.ack) }
+        : isSet(object.awaitJobs)
+        ? { $case: "awaitJobs", value: AwaitJobs.fromJSON(object.awaitJobs) }
+        : isSet(object.await_jobs)
+        ? { $case: "awaitJobs", value: AwaitJobs.fromJSON(object.await_jobs) }
         : undefined,
     };
   },
@@ -2814,6 +2850,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       obj.cancel = CancelJobs.toJSON(message.frame.value);
     } else if (message.frame?.$case === "ack") {
       obj.ack = Ack.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "awaitJobs") {
+      obj.awaitJobs = AwaitJobs.toJSON(message.frame.value);
     }
     return obj;
   },
@@ -2845,6 +2883,12 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "ack": {
         if (object.frame?.value !== undefined && object.frame?.value !== null) {
           message.frame = { $case: "ack", value: Ack.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "awaitJobs": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "awaitJobs", value: AwaitJobs.fromPartial(object.frame.value) };
         }
         break;
       }
@@ -2939,13 +2983,16 @@ export const JobRef: MessageFns<JobRef> = {
 };
 
 function createBaseOpen(): Open {
-  return { awaiting: [] };
+  return { awaiting: [], maxFrameBytes: 0 };
 }
 
 export const Open: MessageFns<Open> = {
   encode(message: Open, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.awaiting) {
       JobRef.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.maxFrameBytes !== 0) {
+      writer.uint32(16).uint32(message.maxFrameBytes);
     }
     return writer;
   },
@@ -2971,6 +3018,14 @@ export const Open: MessageFns<Open> = {
             message.awaiting.push(JobRef.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.maxFrameBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2986,6 +3041,11 @@ export const Open: MessageFns<Open> = {
   fromJSON(object: any): Open {
     return {
       awaiting: globalThis.Array.isArray(object?.awaiting) ? object.awaiting.map((e: any) => JobRef.fromJSON(e)) : [],
+      maxFrameBytes: isSet(object.maxFrameBytes)
+        ? globalThis.Number(object.maxFrameBytes)
+        : isSet(object.max_frame_bytes)
+        ? globalThis.Number(object.max_frame_bytes)
+        : 0,
     };
   },
 
@@ -2993,6 +3053,9 @@ export const Open: MessageFns<Open> = {
     const obj: any = {};
     if (message.awaiting?.length) {
       obj.awaiting = message.awaiting.map((e) => JobRef.toJSON(e));
+    }
+    if (message.maxFrameBytes !== 0) {
+      obj.maxFrameBytes = Math.round(message.maxFrameBytes);
     }
     return obj;
   },
@@ -3003,6 +3066,7 @@ export const Open: MessageFns<Open> = {
   fromPartial<I extends Exact<DeepPartial<Open>, I>>(object: I): Open {
     const message = createBaseOpen();
     message.awaiting = object.awaiting?.map((e) => JobRef.fromPartial(e)) || [];
+    message.maxFrameBytes = object.maxFrameBytes ?? 0;
     return message;
   },
 };
@@ -3203,6 +3267,73 @@ export const Ack: MessageFns<Ack> = {
   },
   fromPartial<I extends Exact<DeepPartial<Ack>, I>>(object: I): Ack {
     const message = createBaseAck();
+    message.jobs = object.jobs?.map((e) => JobRef.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAwaitJobs(): AwaitJobs {
+  return { jobs: [] };
+}
+
+export const AwaitJobs: MessageFns<AwaitJobs> = {
+  encode(message: AwaitJobs, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.jobs) {
+      JobRef.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AwaitJobs {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAwaitJobs();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs.push(JobRef.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AwaitJobs {
+    return { jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => JobRef.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: AwaitJobs): unknown {
+    const obj: any = {};
+    if (message.jobs?.length) {
+      obj.jobs = message.jobs.map((e) => JobRef.toJSON(e));
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<AwaitJobs>, I>>(base?: I): AwaitJobs {
+    return AwaitJobs.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AwaitJobs>, I>>(object: I): AwaitJobs {
+    const message = createBaseAwaitJobs();
     message.jobs = object.jobs?.map((e) => JobRef.fromPartial(e)) || [];
     return message;
   },
@@ -3444,7 +3575,7 @@ export const SessionResponse_Accepted: MessageFns<SessionResponse_Accepted> = {
 };
 
 function createBaseOpened(): Opened {
-  return { replica: "", window: 0 };
+  return { replica: "", window: 0, maxPayloadBytes: 0, maxFrameBytes: 0 };
 }
 
 export const Opened: MessageFns<Opened> = {
@@ -3454,6 +3585,12 @@ export const Opened: MessageFns<Opened> = {
     }
     if (message.window !== 0) {
       writer.uint32(16).uint32(message.window);
+    }
+    if (message.maxPayloadBytes !== 0) {
+      writer.uint32(24).uint32(message.maxPayloadBytes);
+    }
+    if (message.maxFrameBytes !== 0) {
+      writer.uint32(32).uint32(message.maxFrameBytes);
     }
     return writer;
   },
@@ -3487,6 +3624,22 @@ export const Opened: MessageFns<Opened> = {
             message.window = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxPayloadBytes = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxFrameBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3503,6 +3656,16 @@ export const Opened: MessageFns<Opened> = {
     return {
       replica: isSet(object.replica) ? globalThis.String(object.replica) : "",
       window: isSet(object.window) ? globalThis.Number(object.window) : 0,
+      maxPayloadBytes: isSet(object.maxPayloadBytes)
+        ? globalThis.Number(object.maxPayloadBytes)
+        : isSet(object.max_payload_bytes)
+        ? globalThis.Number(object.max_payload_bytes)
+        : 0,
+      maxFrameBytes: isSet(object.maxFrameBytes)
+        ? globalThis.Number(object.maxFrameBytes)
+        : isSet(object.max_frame_bytes)
+        ? globalThis.Number(object.max_frame_bytes)
+        : 0,
     };
   },
 
@@ -3514,6 +3677,12 @@ export const Opened: MessageFns<Opened> = {
     if (message.window !== 0) {
       obj.window = Math.round(message.window);
     }
+    if (message.maxPayloadBytes !== 0) {
+      obj.maxPayloadBytes = Math.round(message.maxPayloadBytes);
+    }
+    if (message.maxFrameBytes !== 0) {
+      obj.maxFrameBytes = Math.round(message.maxFrameBytes);
+    }
     return obj;
   },
 
@@ -3524,6 +3693,8 @@ export const Opened: MessageFns<Opened> = {
     const message = createBaseOpened();
     message.replica = object.replica ?? "";
     message.window = object.window ?? 0;
+    message.maxPayloadBytes = object.maxPayloadBytes ?? 0;
+    message.maxFrameBytes = object.maxFrameBytes ?? 0;
     return message;
   },
 };

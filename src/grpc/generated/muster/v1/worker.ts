@@ -191,9 +191,17 @@ export interface Hello {
   capabilities: string[];
   /** Begin with no slots, as Resize{0} would say: jobs come after a Resize. */
   paused: boolean;
+  /**
+   * The largest message that the worker receives, in bytes. 0: 4 MiB, the default of gRPC. A job that does not fit fails with reason
+   * `payload_too_large`.
+   */
+  maxFrameBytes: number;
 }
 
-/** From now on the worker takes so many jobs at once. 0: none, for the time being. ≤ MAX_SLOTS. What it holds goes on. */
+/**
+ * From now on the worker takes so many jobs at once. 0: none, for the time being. More than MAX_SLOTS counts as MAX_SLOTS. What it holds
+ * goes on.
+ */
 export interface Resize {
   slots: number;
 }
@@ -252,6 +260,10 @@ export interface Welcome {
   capabilities: string[];
   /** Of what Hello held: no longer the worker's. It stops these, and names them in Received with done=true when they have stopped. */
   abandon: Held[];
+  /** MAX_RESULT_BYTES of the replica. A larger output fails its job with reason `result_too_large`. */
+  maxResultBytes: number;
+  /** MAX_SLOTS of the replica: a Resize to more is taken as that many. */
+  maxSlots: number;
 }
 
 /** ≤ 64. Never more than the worker has slots for. */
@@ -1554,7 +1566,7 @@ export const AttachRequest: MessageFns<AttachRequest> = {
 };
 
 function createBaseHello(): Hello {
-  return { worker: undefined, held: [], capabilities: [], paused: false };
+  return { worker: undefined, held: [], capabilities: [], paused: false, maxFrameBytes: 0 };
 }
 
 export const Hello: MessageFns<Hello> = {
@@ -1570,6 +1582,9 @@ export const Hello: MessageFns<Hello> = {
     }
     if (message.paused !== false) {
       writer.uint32(32).bool(message.paused);
+    }
+    if (message.maxFrameBytes !== 0) {
+      writer.uint32(40).uint32(message.maxFrameBytes);
     }
     return writer;
   },
@@ -1619,6 +1634,14 @@ export const Hello: MessageFns<Hello> = {
             message.paused = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.maxFrameBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1639,6 +1662,11 @@ export const Hello: MessageFns<Hello> = {
         ? object.capabilities.map((e: any) => globalThis.String(e))
         : [],
       paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+      maxFrameBytes: isSet(object.maxFrameBytes)
+        ? globalThis.Number(object.maxFrameBytes)
+        : isSet(object.max_frame_bytes)
+        ? globalThis.Number(object.max_frame_bytes)
+        : 0,
     };
   },
 
@@ -1656,6 +1684,9 @@ export const Hello: MessageFns<Hello> = {
     if (message.paused !== false) {
       obj.paused = message.paused;
     }
+    if (message.maxFrameBytes !== 0) {
+      obj.maxFrameBytes = Math.round(message.maxFrameBytes);
+    }
     return obj;
   },
 
@@ -1670,6 +1701,7 @@ export const Hello: MessageFns<Hello> = {
     message.held = object.held?.map((e) => Held.fromPartial(e)) || [];
     message.capabilities = object.capabilities?.map((e) => e) || [];
     message.paused = object.paused ?? false;
+    message.maxFrameBytes = object.maxFrameBytes ?? 0;
     return message;
   },
 };
@@ -2253,6 +2285,8 @@ function createBaseWelcome(): Welcome {
     maxUnsettled: 0,
     capabilities: [],
     abandon: [],
+    maxResultBytes: 0,
+    maxSlots: 0,
   };
 }
 
@@ -2281,6 +2315,12 @@ export const Welcome: MessageFns<Welcome> = {
     }
     for (const v of message.abandon) {
       Held.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.maxResultBytes !== 0) {
+      writer.uint32(72).uint32(message.maxResultBytes);
+    }
+    if (message.maxSlots !== 0) {
+      writer.uint32(80).uint32(message.maxSlots);
     }
     return writer;
   },
@@ -2362,6 +2402,22 @@ export const Welcome: MessageFns<Welcome> = {
             message.abandon.push(Held.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.maxResultBytes = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.maxSlots = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2398,6 +2454,16 @@ export const Welcome: MessageFns<Welcome> = {
         ? object.capabilities.map((e: any) => globalThis.String(e))
         : [],
       abandon: globalThis.Array.isArray(object?.abandon) ? object.abandon.map((e: any) => Held.fromJSON(e)) : [],
+      maxResultBytes: isSet(object.maxResultBytes)
+        ? globalThis.Number(object.maxResultBytes)
+        : isSet(object.max_result_bytes)
+        ? globalThis.Number(object.max_result_bytes)
+        : 0,
+      maxSlots: isSet(object.maxSlots)
+        ? globalThis.Number(object.maxSlots)
+        : isSet(object.max_slots)
+        ? globalThis.Number(object.max_slots)
+        : 0,
     };
   },
 
@@ -2427,6 +2493,12 @@ export const Welcome: MessageFns<Welcome> = {
     if (message.abandon?.length) {
       obj.abandon = message.abandon.map((e) => Held.toJSON(e));
     }
+    if (message.maxResultBytes !== 0) {
+      obj.maxResultBytes = Math.round(message.maxResultBytes);
+    }
+    if (message.maxSlots !== 0) {
+      obj.maxSlots = Math.round(message.maxSlots);
+    }
     return obj;
   },
 
@@ -2447,6 +2519,8 @@ export const Welcome: MessageFns<Welcome> = {
     message.maxUnsettled = object.maxUnsettled ?? 0;
     message.capabilities = object.capabilities?.map((e) => e) || [];
     message.abandon = object.abandon?.map((e) => Held.fromPartial(e)) || [];
+    message.maxResultBytes = object.maxResultBytes ?? 0;
+    message.maxSlots = object.maxSlots ?? 0;
     return message;
   },
 };
