@@ -50,7 +50,8 @@ export function toJobSpec(
   caller?: TraceContext,
 ): JobSpec {
   if (spec === undefined) throw invalid(field, 'must be set');
-  if (spec.payload.length > limits.maxPayloadBytes) throw invalid(`${field}.payload`, `must be at most ${limits.maxPayloadBytes} bytes`);
+  const { length } = spec.payload;
+  if (length > limits.maxPayloadBytes) throw invalid(`${field}.payload`, `must be at most ${limits.maxPayloadBytes} bytes, and has ${length}`);
   return {
     pool: checkPool(spec.pool, `${field}.pool`),
     id: spec.id === '' ? ids.jobId() : checkId(spec.id, `${field}.id`),
@@ -92,7 +93,7 @@ function toMetadata(sent: Record<string, string>, field: string, caller: TraceCo
     if (!METADATA_KEY.test(key)) throw invalid(entryField(field, key), 'a key is 1 to 63 of a-z, 0-9, "_", "." and "-"');
     bytes += key.length + Buffer.byteLength(value);
   }
-  if (bytes > MAX_METADATA_BYTES) throw invalid(field, `must be at most ${MAX_METADATA_BYTES} bytes in all, keys and values`);
+  if (bytes > MAX_METADATA_BYTES) throw invalid(field, `must be at most ${MAX_METADATA_BYTES} bytes in all, keys and values, and has ${bytes}`);
   const trace = traceOf(sent) ?? caller;
   return trace === undefined ? metadata : { ...metadata, ...writeTrace(trace) };
 }

@@ -96,35 +96,6 @@ const malformedWorkers: Row[] = [
     call: () => api.deregister({ id: 'w1', pool: 'runners', boot: '', drainTimeout: seconds('-1') }),
   },
   {
-    what: 'a result without an outcome',
-    field: 'results[0].output',
-    call: () => api.report({ pool: 'runners', workerId: 'w1', boot: '', results: [{ jobId: 'j', fence: '1', outcome: undefined }], beat: undefined }),
-  },
-  {
-    what: 'a result of one byte too much',
-    field: 'results[0].output',
-    call: () =>
-      api.report({
-        pool: 'runners',
-        workerId: 'w1',
-        boot: '',
-        results: [{ jobId: 'j', fence: '1', outcome: { $case: 'output', value: Buffer.alloc(1001) } }],
-        beat: undefined,
-      }),
-  },
-  {
-    what: 'progress of 4 KiB and one',
-    field: 'beat.held[0].progress',
-    call: () =>
-      api.report({
-        pool: 'runners',
-        workerId: 'w1',
-        boot: '',
-        results: [],
-        beat: { held: [{ jobId: 'j', fence: '1', done: false, progress: Buffer.alloc(4097) }] },
-      }),
-  },
-  {
     what: 'an unknown worker state',
     field: 'state',
     call: () => api.listWorkers({ pool: '', state: 99 as WorkerState, pageSize: 0, pageToken: '' }),

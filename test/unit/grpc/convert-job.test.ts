@@ -1,14 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MusterError } from '../../../src/domain/errors.js';
 import type { Failure, JobRecord, JobState } from '../../../src/domain/job.js';
-import {
-  fromJobRecord,
-  type JobLimits,
-  toJobSpec,
-  toJobState,
-  toProtoJobState,
-  toReportedOutcome,
-} from '../../../src/grpc/convert-job.js';
+import { fromJobRecord, type JobLimits, toJobSpec, toJobState, toProtoJobState, toReportedOutcome } from '../../../src/grpc/convert-job.js';
 import { type Failure as ProtoFailure, Result } from '../../../src/grpc/generated/muster/v1/common.js';
 import { Job, JobSpec, JobState as ProtoJobState, RetryPolicy } from '../../../src/grpc/generated/muster/v1/job.js';
 
