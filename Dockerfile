@@ -18,7 +18,7 @@ FROM ${NODE_IMAGE}
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="Muster" \
-      org.opencontainers.image.description="Keeps the roll of a fleet of remote workers and gives every job to exactly one free worker." \
+      org.opencontainers.image.description="Tracks a fleet of gRPC workers and assigns each job to exactly one free worker." \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}" \

@@ -11,7 +11,7 @@ import { until } from '../../helpers/until.js';
 import { newClient } from './support.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const section = readFileSync(join(ROOT, 'README.md'), 'utf8').split('\n## In TypeScript\n')[1]?.split('\n## ')[0] ?? '';
+const section = readFileSync(join(ROOT, 'README.md'), 'utf8').split('\n## Hello, world\n')[1]?.split('\n## ')[0] ?? '';
 const [worker = '', client = ''] = [...section.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match) => match[1]);
 
 let folder: string;
