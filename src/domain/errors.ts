@@ -45,17 +45,6 @@ export function invalid(field: string, remedy: string): MusterError {
   return new MusterError('invalid_argument', 'INVALID_FIELD', `${field}: ${remedy}`, { field });
 }
 
-/** Redis is at its maxmemory. */
-export function redisFull(cause: Error): MusterError {
-  const message = 'Redis is at its maxmemory: no new work until it has room';
-  return new MusterError('resource_exhausted', 'REDIS_FULL', message, { retryAfterMs: 5000, cause });
-}
-
-/** Is that what it says when it is full? */
-export function saysFull({ message }: Error): boolean {
-  return /^OOM|maxmemory/.test(message);
-}
-
 /** Redis did not answer, or not in time: what was asked may have happened. Asking again under the same id is safe. */
 export function unavailable(reason: string, message: string, cause?: unknown): MusterError {
   return new MusterError('unavailable', reason, message, { cause, retryAfterMs: 200 });

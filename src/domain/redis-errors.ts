@@ -1,4 +1,4 @@
-import type { ErrorCode } from './errors.js';
+import { type ErrorCode, MusterError } from './errors.js';
 
 /**
  * What Redis answers instead of doing a command, by the word that the answer begins with, and what Muster does about it. This is the whole list: any
@@ -9,7 +9,7 @@ export interface RedisErrorRule {
   code: Extract<ErrorCode, 'unavailable' | 'resource_exhausted' | 'failed_precondition'>;
   /** As `ErrorInfo.reason`. */
   reason: string;
-  /** What it means and what to do, after "Redis did not do x". */
+  /** What it means and what to do, after "Redis did not do x: ". */
   says: string;
   /**
    * Another connection may find another server: `now`: this server takes no writes at all; `seldom`: at most once a second, because it may
@@ -23,6 +23,9 @@ const passing = (reason: string, says: string, leave?: 'now' | 'seldom'): RedisE
   ...(leave ? { leave } : {}),
 });
 const acting = (reason: string, says: string): RedisErrorRule => ({ code: 'failed_precondition', reason, says });
+
+/** When callers may try again. A full Redis takes longer than a moment. */
+const RETRY_MS = { unavailable: 200, resource_exhausted: 5_000, failed_precondition: undefined };
 
 const MOVING = 'the keys are on their way to another node of the Cluster';
 
@@ -79,10 +82,26 @@ export const REDIS_ERR: readonly { says: RegExp; rule: RedisErrorRule }[] = [
 /** What a script reports of a command within it, before Redis 7 and on its like. */
 const IN_SCRIPT = /^(?:ERR )?Error running script.*?:\s*-?(?=[A-Z]{2,} )/;
 
+/** Of a command in a transaction or in a script of others, whatever stands before it. */
+const FULL = / > 'maxmemory'/;
+
 /** The rule for what Redis answered. undefined: there is none, so it is a bug, or no answer of Redis at all. */
 export function redisErrorRule(message: string): RedisErrorRule | undefined {
+  if (FULL.test(message)) return REDIS_ERRORS['OOM'];
   const said = message.replace(IN_SCRIPT, '');
   const [word = ''] = /^[A-Z]+(?= |$)/.exec(said) ?? [];
   if (Object.hasOwn(REDIS_ERRORS, word)) return REDIS_ERRORS[word];
   return REDIS_ERR.find(({ says }) => says.test(said))?.rule;
+}
+
+/** What Redis answered to `what`, in our words. undefined: there is no rule for it. Nothing of it was done. */
+export function redisReplyError(error: Error, what: string): MusterError | undefined {
+  const rule = redisErrorRule(error.message);
+  if (!rule) return undefined;
+  const { code, reason, says } = rule;
+  const retryAfterMs = RETRY_MS[code];
+  return new MusterError(code, reason, `Redis did not do ${what}: ${says} (${error.message})`, {
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    cause: error,
+  });
 }

@@ -1,4 +1,5 @@
 import { MusterError, toError } from './errors.js';
+import { redisErrorRule } from './redis-errors.js';
 
 /** What the one who verifies a certificate says of an authority that it does not know. */
 const UNTRUSTED = /self[- ]signed certificate|unable to (verify the first|get (local )?issuer) certificate|certificate signature failure/i;
@@ -45,6 +46,8 @@ export function redisRefusal(thrown: unknown, user: string): MusterError | undef
     const remedy = 'set MUSTER_REDIS_CERT and MUSTER_REDIS_KEY to a certificate, with its key, of an authority that Redis trusts';
     return refused('REDIS_TLS', `Redis does not take our certificate, or wants one (${said}): ${remedy}`);
   }
+  const rule = redisErrorRule(error.message);
+  if (rule?.code === 'failed_precondition') return refused(rule.reason, `Redis cannot be used: ${rule.says} (${error.message})`);
   if (NO_TLS.test(said)) return refused('REDIS_TLS', `no TLS is spoken there (${said}): name the TLS port of Redis, or redis:// in MUSTER_REDIS_URL`);
   return undefined;
 }

@@ -1,7 +1,8 @@
 import { DelayedError, type Job, Queue, Worker } from 'bullmq';
 import type { Clock } from '../domain/clock.js';
-import { redisFull, saysFull, toError, unavailable } from '../domain/errors.js';
+import { toError, unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
+import { redisErrorRule, redisReplyError } from '../domain/redis-errors.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { redisUser } from '../domain/redis-url.js';
 import type { CheckQueue, CheckTarget } from '../fleet/ports.js';
@@ -47,8 +48,8 @@ const SEARCH_SWEEPS = 3;
 /** So many replicas may die or stand still with the same check: it is harmless to repeat, and whom it is about waits for it. */
 const STALLED_MAX = 10;
 const STOP_MS = 3_000;
-/** BullMQ storms against a full Redis: it stands still for so long at a time. */
-const FULL_PAUSE_MS = 5_000;
+/** BullMQ storms against a Redis that refuses its commands, such as a full one: it stands still for so long at a time. */
+const REFUSED_PAUSE_MS = 5_000;
 
 /**
  * Health across replicas, on BullMQ: a job scheduler makes one sweep an interval in the whole cluster, and check jobs are taken by
@@ -59,7 +60,7 @@ export class HealthSchedule implements CheckQueue {
   readonly #stop = new AbortController();
   #bull: { queue: Queue; worker: Worker; connections: BullConnections } | undefined;
   #upserting: Promise<void> | undefined;
-  #full = false;
+  #refused = false;
   #sweeps = 0;
 
   constructor(options: HealthScheduleOptions) {
@@ -128,13 +129,13 @@ export class HealthSchedule implements CheckQueue {
       let pauseMs = UPSERT_INTERVALS * intervalMs;
       try {
         await queue.upsertJobScheduler(SWEEP, { every: intervalMs }, { name: SWEEP, opts: { removeOnComplete: KEPT, removeOnFail: KEPT } });
-        if (this.#full) {
-          this.#full = false;
+        if (this.#refused) {
+          this.#refused = false;
           worker.resume();
         }
       } catch (error) {
         this.#failed(toError(error));
-        pauseMs = Math.min(pauseMs, FULL_PAUSE_MS);
+        pauseMs = Math.min(pauseMs, REFUSED_PAUSE_MS);
       }
       await clock.sleep(pauseMs, signal);
     }
@@ -160,15 +161,17 @@ export class HealthSchedule implements CheckQueue {
 
   #failed(error: Error): void {
     this.#say(error);
-    if (this.#full || !saysFull(error)) return;
-    this.#full = true;
+    // A connection to a server that takes no writes is left, and another is tried at once.
+    const rule = redisErrorRule(error.message);
+    if (this.#refused || !rule || rule.leave === 'now') return;
+    this.#refused = true;
     this.#bull?.worker.pause(true).catch((thrown: unknown) => this.#say(thrown));
   }
 
-  /** A full Redis, or one that refuses us, in our words: BullMQ passes on what Redis said, which would be told as a bug. */
+  /** What Redis refuses, in our words: BullMQ passes on what Redis said, which would be told as a bug. */
   #say(thrown: unknown): void {
     const error = toError(thrown);
     const refusal = redisRefusal(error, redisUser(this.#options.access.url));
-    this.#options.onError(refusal ?? (saysFull(error) ? redisFull(error) : error));
+    this.#options.onError(refusal ?? redisReplyError(error, 'the health checks') ?? error);
   }
 }

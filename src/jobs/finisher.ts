@@ -1,5 +1,5 @@
 import type { Clock, Random } from '../domain/clock.js';
-import { MusterError } from '../domain/errors.js';
+import { type ErrorCode, MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { isTerminal, type Outcome, type Verdict } from '../domain/job.js';
 import type { LeaseRef, Released } from '../domain/link.js';
@@ -32,6 +32,8 @@ export interface FinisherOptions {
 
 type Unbegun = LeaseRef & { link: string };
 
+/** Redis cannot take a result now: it is away, full, or set up wrongly, which an operator mends. The result is kept. */
+const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'resource_exhausted', 'failed_precondition']);
 const RETRY_MS = { first: 100, most: 2_000 };
 
 /**
@@ -115,8 +117,8 @@ export class Finisher {
         break;
       } catch (error) {
         onError(error);
-        // Whatever else Redis says of it, it will say again: the lease runs out.
-        if (!(error instanceof MusterError) || (error.code !== 'unavailable' && error.code !== 'resource_exhausted')) break;
+        // Anything else is about what was sent, so Redis would say it again: the lease runs out.
+        if (!(error instanceof MusterError) || !PASSING.has(error.code)) break;
         await clock.sleep(waitMs * (0.5 + random()));
       }
     }

@@ -2,6 +2,7 @@ import { type Logger, pino } from 'pino';
 import type { Config } from '../config.js';
 import type { Clock } from '../domain/clock.js';
 import { MusterError, toError } from '../domain/errors.js';
+import { redisErrorRule } from '../domain/redis-errors.js';
 
 export type { Logger };
 
@@ -23,7 +24,7 @@ const REDIS_AWAY = new RegExp(
   `^(${[
     ...['Command timed out', 'Socket timeout', 'Connection is closed', "Stream isn't writeable", 'Reached the max retries'],
     ...['All sentinels are unreachable', "Cluster isn't ready", 'Too many Cluster redirections', 'Failed to refresh slots cache'],
-    ...['None of startup nodes is available', 'CLUSTERDOWN', 'MOVED', 'TRYAGAIN', 'READONLY', 'LOADING'],
+    ...['None of startup nodes is available'],
   ].join('|')})`,
 );
 
@@ -45,7 +46,10 @@ export function errorLog(log: Logger, clock: Clock): (error: unknown) => void {
     if (said.size >= REMEMBERED) said.clear();
     said.set(key, { at: now, unsaid: 0 });
     // What the network does is news, not a bug.
-    const expected = error instanceof MusterError ? error.code !== 'internal' : 'code' in error || REDIS_AWAY.test(error.message);
+    const expected =
+      error instanceof MusterError
+        ? error.code !== 'internal'
+        : 'code' in error || REDIS_AWAY.test(error.message) || redisErrorRule(error.message) !== undefined;
     log[expected ? 'warn' : 'error']({ err: expected ? error.message : error, times: (last?.unsaid ?? 0) + 1 }, 'in the background');
   };
 }

@@ -51,6 +51,11 @@ export class Inbox {
     return listening;
   }
 
+  /** Another server is the master now. */
+  renew(): void {
+    this.#subscriber.renew();
+  }
+
   stop(): Promise<void> {
     return this.#subscriber.stop();
   }

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Clock } from '../domain/clock.js';
-import { MusterError, redisFull, saysFull, toError, unavailable } from '../domain/errors.js';
+import { MusterError, toError, unavailable } from '../domain/errors.js';
 import { LEGACY_METHOD } from '../domain/names.js';
 import { type Observer, UNOBSERVED } from '../domain/observer.js';
+import { redisReplyError } from '../domain/redis-errors.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { keys } from './keys.js';
 import { type Connection, isCluster, mastersOf } from './nodes.js';
@@ -113,8 +114,8 @@ export class ScriptRunner {
   }
 
   /**
-   * Runs one script on one pool. Rejects with MusterError: `unavailable` (REDIS_AWAY: it was not sent; REDIS_MOVING: not now; REDIS_UNKNOWN: it may have run),
-   * `resource_exhausted` (REDIS_FULL), `failed_precondition` (REDIS_REFUSES), `internal` for a bug.
+   * Runs one script on one pool. Rejects with MusterError: `unavailable` (REDIS_AWAY: it was not sent; REDIS_UNKNOWN: it may have run), what the table of
+   * domain/redis-errors.ts says (it did not run), or `internal` for a bug.
    */
   async run<N extends ScriptName>(name: N, pool: string, args: Args<N>, items: readonly Each<N>[] = [], variant: string = name): Promise<Reply> {
     const script = scripts[name];
@@ -153,7 +154,7 @@ function shebang({ denyOom, readOnly }: { denyOom: boolean; readOnly: boolean })
   return denyOom ? '#!lua' : '#!lua flags=allow-oom';
 }
 
-/** Redis and ioredis errors, in our words. `user`: whom Redis takes us for. */
+/** Redis and ioredis errors, in our words: by the table of domain/redis-errors.ts, and no answer is an unknown outcome. `user`: whom Redis takes us for. */
 export function redisError(error: Error, what: string, user: string): MusterError {
   if (error instanceof MusterError) return error;
   const { message } = error;
@@ -162,13 +163,9 @@ export function redisError(error: Error, what: string, user: string): MusterErro
   if (message.startsWith('EXECABORT') && refused) return redisError(refused, what, user);
   if (message.includes('enableOfflineQueue') || message.includes("Stream isn't writeable"))
     return unavailable('REDIS_AWAY', 'Redis is not reachable: try again', error);
-  if (saysFull(error)) return redisFull(error);
-  const refusal = redisRefusal(error, user);
-  if (refusal) return refusal;
-  if (message.includes('TRYAGAIN')) {
-    return unavailable('REDIS_MOVING', `the keys for ${what} are on their way to another node of the Cluster: nothing was done, try again`, error);
-  }
-  if (error.name !== 'ReplyError' || /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|MOVED|ASK|BUSY|NOREPLICAS|UNKILLABLE)/.test(message)) {
+  const known = redisRefusal(error, user) ?? redisReplyError(error, what);
+  if (known) return known;
+  if (error.name !== 'ReplyError') {
     return unavailable('REDIS_UNKNOWN', `Redis did not answer ${what} (${message}): it may have happened; the same call again is safe`, error);
   }
   return new MusterError('internal', 'REDIS_ERROR', `Redis refused ${what}: ${message}`, { cause: error });

@@ -52,6 +52,7 @@ export class Store {
   readonly #history = new ReplicationHistory();
   /** Of the server behind the connection for commands. '': there is none, or it does not say. */
   #runId = '';
+  #lastRunId = '';
   #inbox: Inbox | undefined;
   #tellsVersion = true;
 
@@ -137,7 +138,9 @@ export class Store {
     const runId = told.get('run_id') ?? '';
     const state = replicationState(told, runId);
     const loss = state && this.#history.lossOf(state);
+    if (runId !== this.#lastRunId) this.#inbox?.renew();
     this.#runId = runId;
+    this.#lastRunId = runId;
     if (state) this.#history.note(this.#options.clock.now(), state);
     if (loss) this.#options.onLoss?.(loss);
   }

@@ -123,6 +123,11 @@ export class Subscriber {
     if (channel?.feed) this.#ports.unsubscribe(channel.feed.redis, [name]).catch(() => undefined);
   }
 
+  /** Replaces every connection: another server is the master now, and an old one goes on carrying messages without refusing anything. */
+  renew(): void {
+    for (const feed of [...this.#feeds.values()]) this.#drop(feed);
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort();
     for (const { redis } of this.#feeds.values()) redis.disconnect();
