@@ -9,6 +9,18 @@ export interface Persistence {
   appendfsync: 'always' | 'everysec' | 'no' | undefined;
   /** Did its last write to the append-only file fail? */
   failing: boolean;
+  /** Its maxmemory-policy, as it writes it. '': it does not tell. */
+  evictionPolicy: string;
+}
+
+/**
+ * Why that policy forbids a start, and what to set; undefined: it does not. Every policy but noeviction deletes keys of Muster when memory
+ * is short: `allkeys-*` any job, `volatile-*` those with an expiry, which are results that are kept, records of replicas, and locks.
+ */
+export function evictionRefusal(policy: string): string | undefined {
+  if (policy === '' || policy === 'noeviction') return undefined;
+  const lost = policy.startsWith('volatile-') ? 'results and locks' : 'jobs';
+  return `Redis has maxmemory-policy ${policy}, so it deletes ${lost} when its memory is full: set maxmemory-policy noeviction in the Redis of MUSTER_REDIS_URL`;
 }
 
 export interface DurabilityVerdict {
@@ -23,7 +35,7 @@ export interface DurabilityVerdict {
 const FSYNC = { fast: 'everysec', durable: 'always' } as const;
 
 /** Compares what is relied on with what Redis does. */
-export function judgeDurability(asked: Durability, { appendonly, appendfsync, failing }: Persistence): DurabilityVerdict {
+export function judgeDurability(asked: Durability, { appendonly, appendfsync, failing }: Omit<Persistence, 'evictionPolicy'>): DurabilityVerdict {
   const wanted = FSYNC[asked];
   const remedy = `set appendonly yes and appendfsync ${wanted} in Redis`;
   const otherwise = asked === 'durable' ? `${remedy}, or rely on less with MUSTER_DURABILITY=fast` : remedy;

@@ -74,6 +74,10 @@ export const REDIS_ERR: readonly { says: RegExp; rule: RedisErrorRule }[] = [
     rule: acting('REDIS_KIND', 'it is a Sentinel: write redis+sentinel://host:port/master in MUSTER_REDIS_URL'),
   },
   {
+    says: /^ERR this is a node of a Cluster/,
+    rule: acting('REDIS_KIND', 'it is a node of a Cluster: write redis+cluster://host:port in MUSTER_REDIS_URL'),
+  },
+  {
     says: /^ERR unknown command '?`?sentinel/i,
     rule: acting('REDIS_KIND', 'it is a Redis, no Sentinel: write redis:// instead of redis+sentinel:// in MUSTER_REDIS_URL'),
   },

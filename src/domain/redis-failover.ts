@@ -38,8 +38,9 @@ export interface ReplicationState {
   formerOffset: number;
 }
 
-/** undefined: this server does not say all of it. */
+/** undefined: this server is no master, or does not say all of it. */
 export function replicationState(info: ReadonlyMap<string, string>, runId: string): ReplicationState | undefined {
+  if (info.get('role') !== 'master') return undefined;
   const [replid, offset] = [info.get('master_replid'), info.get('master_repl_offset')];
   if (replid === undefined || offset === undefined || runId === '') return undefined;
   return {

@@ -28,11 +28,14 @@ export interface ClusterTarget extends Access {
 export interface SingleTarget {
   kind: 'single';
   url: string;
+  /** undefined: it is a socket in the file system. */
+  node: HostPort | undefined;
   tls: boolean;
 }
 
 export type RedisTarget = SingleTarget | SentinelTarget | ClusterTarget;
 
+const SINGLE = 'redis://[[user]:password@]host[:port][/db], or rediss:// for TLS';
 const SENTINEL = 'redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/master[/db]';
 const CLUSTER = 'redis+cluster://[[user]:password@]host[:port][,host[:port]…]';
 const SENTINEL_PORT = 26_379;
@@ -46,7 +49,7 @@ const FORM = /^(rediss?)\+(sentinel|cluster):\/\/(?:([^@/]*)@)?([^@/?#]+)(.*)$/;
  */
 export function parseRedisUrl(url: string): RedisTarget {
   const [, base, kind] = /^(\w+)\+(\w+):/.exec(url) ?? [];
-  if (kind === undefined) return { kind: 'single', url, tls: /^rediss:/i.test(url) };
+  if (kind === undefined) return parseSingle(url);
   if (!/^rediss?$/.test(base ?? '') || (kind !== 'sentinel' && kind !== 'cluster')) {
     throw new Error(`${base}+${kind}:// is none of redis://, redis+sentinel://, redis+cluster://, nor one of them with rediss`);
   }
@@ -63,6 +66,16 @@ export function parseRedisUrl(url: string): RedisTarget {
   const [, name, db = '0'] = /^\/([^/?#]+)(?:\/(\d+))?$/.exec(rest) ?? [];
   if (name === undefined) throw wrong();
   return { kind, sentinels: known, name: decodeURIComponent(name), db: Number(db), ...access };
+}
+
+function parseSingle(url: string): SingleTarget {
+  if (/^(\/|unix:)/.test(url)) return { kind: 'single', url, node: undefined, tls: false };
+  const parsed = /^rediss?:\/\//.test(url) && URL.canParse(url) ? new URL(url) : undefined;
+  if (!parsed || parsed.hostname === '') throw new Error(`not of the form ${SINGLE}`);
+  const { protocol, hostname, port, pathname } = parsed;
+  if (!/^\/?\d*$/.test(pathname)) throw new Error(`${pathname.slice(1)} is not the number of a database: ${SINGLE}`);
+  const node = { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? REDIS_PORT : Number(port) };
+  return { kind: 'single', url, node, tls: protocol === 'rediss:' };
 }
 
 /** Whom Redis takes us for. */

@@ -39,6 +39,21 @@ function logMaster(log: Logger, event: MasterEvent): void {
   } else log.warn({ master: name(event.master) }, 'Redis failover: it did not happen, the master stays');
 }
 
+/** The same reason is logged again only that often. */
+const WAITING_MS = 60_000;
+
+/** Logs what a start waits for: when the reason changes, and once a minute. */
+export function waitingLog(log: Logger, clock: Clock): (why: string) => void {
+  let last = '';
+  let at = 0;
+  return (why) => {
+    if (why === last && clock.monotonic() - at < WAITING_MS) return;
+    last = why;
+    at = clock.monotonic();
+    log.warn(`waiting for Redis (MUSTER_REDIS_URL): ${why}`);
+  };
+}
+
 /** What was acknowledged between `from` and `to` may be lost. Jobs that are gone can be submitted again under their IDs. */
 export function logLoss(log: Logger, { from, to }: LossWindow): void {
   const iso = (ms: number) => new Date(ms).toISOString();

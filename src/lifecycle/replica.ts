@@ -19,7 +19,7 @@ import { checkDurability } from './durability.js';
 import { scriptLimits } from './limits.js';
 import { errorLog, type Logger } from './log.js';
 import { observation } from './observation.js';
-import { logLoss, redisAccess, watchMasters } from './redis-access.js';
+import { logLoss, redisAccess, waitingLog, watchMasters } from './redis-access.js';
 import { openSecurity, type Security } from './security.js';
 import { createServices, SERVED } from './services.js';
 
@@ -88,6 +88,7 @@ export class Replica {
       random,
       onError,
       onLoss: (loss) => logLoss(this.log, loss),
+      onWait: waitingLog(this.log, clock),
       observer,
     });
     this.#schedule = new HealthSchedule({

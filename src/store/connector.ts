@@ -17,6 +17,11 @@ export interface ConnectorHooks {
 
 /** Commands fail with it; it begins as Redis' own answer of a replica does. */
 const NOT_MASTER = 'READONLY this Redis is a replica: it takes no writes';
+/** By `redis_mode`: what a plain connection must not be used with. The table of errors says what to write instead. */
+const OTHER_KINDS: Readonly<Record<string, string>> = {
+  sentinel: 'ERR this is a Sentinel, no Redis',
+  cluster: 'ERR this is a node of a Cluster',
+};
 /** While no master is known. */
 const TELL_MS = 2_000;
 
@@ -73,8 +78,9 @@ class MasterConnector extends AbstractConnector {
 
   override check(info: Info): boolean {
     const { role, redis_mode: mode } = info;
-    if (mode === 'sentinel') {
-      this.#emit('error', new Error('ERR this is a Sentinel, no Redis'));
+    const other = OTHER_KINDS[mode ?? ''];
+    if (other !== undefined) {
+      this.#emit('error', new Error(other));
       return false;
     }
     if (role !== undefined && role !== 'master') {

@@ -1,6 +1,5 @@
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 import { systemClock } from '../domain/clock.js';
-import type { MusterError } from '../domain/errors.js';
 import { redisErrorRule } from '../domain/redis-errors.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
 import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-url.js';
@@ -8,8 +7,8 @@ import { type ConnectorHooks, connectorOf } from './connector.js';
 import { MasterWatch, type MasterWatchOptions } from './master-watch.js';
 import { type Connection, isCluster, publish, serverOf } from './nodes.js';
 import { PromptCluster } from './prompt-cluster.js';
+import { findObstacle } from './redis-probe.js';
 import type { SubscriberPorts } from './subscriber.js';
-import { probeTls } from './tls-probe.js';
 
 /** PEM texts. What is absent is what Node takes by default. */
 export interface RedisTls {
@@ -49,8 +48,10 @@ const RECONNECT_MS = { first: 50, most: 500 };
 const LEAVE_AGAIN_MS = 1_000;
 /** Who has which slot is asked for that often, besides whenever a node says that it moved. */
 const SLOTS_REFRESH_MS = 5_000;
-/** For an answer when it is looked why a Sentinel or a node closes its connections. */
-const PROBE_MS = 1_000;
+/** For an answer of a Sentinel, where no other time is given. */
+const SENTINEL_MS = 1_000;
+/** While a start waits for Redis: when it is first looked why, and how often after that. */
+const LOOK_MS = { first: 250, again: 2_000 };
 
 /**
  * What every connection has in common. Lost replies are not asked for again by the client (that would run a script twice without our
@@ -154,7 +155,11 @@ function openSingle(connect: ConnectOptions, more: SharedOptions = {}): Redis {
 
 /** Its errors are told, in our words where a setting mends them. */
 function told<C extends Connection>(redis: C, { url, onError }: ConnectOptions): C {
-  redis.on('error', (error: Error) => onError(redisRefusal(error, redisUser(url)) ?? error));
+  redis.on('error', (error: Error) => {
+    // ioredis would go on in database 0, where the keys may be another's.
+    if (redisErrorRule(error.message)?.reason === 'REDIS_DATABASE') redis.disconnect(true);
+    onError(redisRefusal(error, redisUser(url)) ?? error);
+  });
   return redis;
 }
 
@@ -205,15 +210,22 @@ export function subscriberPorts(redis: Connection, connect: ConnectOptions): Sub
 
 /**
  * Connects, and keeps trying: resolves when ready. Rejects when `signal` aborts, and with a MusterError at once for what no waiting mends: a
- * certificate, a password, a permission. `access`: that of the connection.
+ * certificate, a password, a permission, a server of another kind. `access`: that of the connection. `onWait` is told in one line what is waited for.
  */
-export async function connectOrWait(redis: Connection, signal: AbortSignal, access: RedisAccess): Promise<void> {
+export async function connectOrWait(
+  redis: Connection,
+  signal: AbortSignal,
+  access: RedisAccess,
+  onWait: (why: string) => void = () => undefined,
+): Promise<void> {
   if (redis.status === 'ready') return;
   const over = new AbortController();
+  let last = '';
   try {
     await new Promise<void>((resolve, reject) => {
-      const refused = async (error: Error) => {
-        const refusal = redisRefusal(error, redisUser(access.url)) ?? (await tlsRefusal(access));
+      const refused = (error: Error) => {
+        last = error.message;
+        const refusal = redisRefusal(error, redisUser(access.url));
         if (refusal) reject(refusal);
       };
       redis.once('ready', resolve);
@@ -221,23 +233,23 @@ export async function connectOrWait(redis: Connection, signal: AbortSignal, acce
       const abort = () => reject(signal.reason);
       signal.addEventListener('abort', abort, { signal: over.signal });
       over.signal.addEventListener('abort', () => redis.off('ready', resolve).off('error', refused));
-      if (signal.aborted) abort();
-      else if (redis.status === 'wait') redis.connect().catch(() => undefined);
+      if (signal.aborted) return abort();
+      if (redis.status === 'wait') redis.connect().catch(() => undefined);
+      const look = async () => {
+        for (let pauseMs = LOOK_MS.first; !over.signal.aborted; pauseMs = LOOK_MS.again) {
+          await systemClock.sleep(pauseMs, over.signal);
+          if (over.signal.aborted) return;
+          const { why, fatal } = await findObstacle(access);
+          if (over.signal.aborted) return;
+          if (fatal) return reject(fatal);
+          onWait(why || last || 'it answers, and is not ready yet');
+        }
+      };
+      look().catch(reject);
     });
   } finally {
     over.abort();
   }
-}
-
-async function tlsRefusal({ url, tls = {} }: RedisAccess): Promise<MusterError | undefined> {
-  const target = parseRedisUrl(url);
-  if (!target.tls || target.kind === 'single') return undefined;
-  for (const node of target.kind === 'sentinel' ? target.sentinels : target.nodes) {
-    const error = await probeTls(node, tls, PROBE_MS);
-    const refusal = error && redisRefusal(error, redisUser(url));
-    if (refusal) return refusal;
-  }
-  return undefined;
 }
 
 type BullOptions = Omit<RedisOptions, 'retryStrategy'> & { retryStrategy: typeof reconnectMs };
@@ -255,7 +267,7 @@ export interface BullConnections {
 export function bullConnections(access: RedisAccess, onError: (error: Error) => void): BullConnections {
   const target = parseRedisUrl(access.url);
   if (target.kind !== 'cluster') {
-    const own = access.masters ? undefined : masterWatch(access, { timeoutMs: PROBE_MS, clock: systemClock, onEvent: () => undefined });
+    const own = access.masters ? undefined : masterWatch(access, { timeoutMs: SENTINEL_MS, clock: systemClock, onEvent: () => undefined });
     const common = { ...singleOptions(access, access.masters ?? own), enableOfflineQueue: false, retryStrategy: reconnectMs };
     const worker = { ...common, maxRetriesPerRequest: null, enableOfflineQueue: true };
     return { queue: common, worker, close: () => void own?.stop() };

@@ -29,6 +29,8 @@ export interface StoreOptions extends Omit<ConnectOptions, 'onError' | 'onMaster
   onError: (error: Error) => void;
   /** Another server is the master now, which lacks what the one before acknowledged in that time. */
   onLoss?: (loss: LossWindow) => void;
+  /** In one line, what a start waits for. Called again and again while it lasts. */
+  onWait?: (why: string) => void;
   /** Default: nobody. */
   observer?: Observer;
   testClock?: boolean;
@@ -55,11 +57,17 @@ export class Store {
   #lastRunId = '';
   #inbox: Inbox | undefined;
   #tellsVersion = true;
+  #started = false;
 
   constructor(options: StoreOptions) {
     this.#options = options;
     this.#user = redisUser(options.url);
-    this.#redis = commandConnection({ ...options, onMaster: (info) => this.#connected(info) });
+    this.#redis = commandConnection({
+      ...options,
+      onMaster: (info) => this.#connected(info),
+      // Until then `onWait` says what is wrong, in words of its own.
+      onError: (error) => this.#started && options.onError(error),
+    });
     this.#runner = new ScriptRunner(this.#redis, { ...options, user: this.#user });
     this.jobs = new JobScripts(this.#runner);
     this.workers = new WorkerScripts(this.#runner);
@@ -86,7 +94,8 @@ export class Store {
 
   /** Waits for Redis, checks that it is one that we can use, and begins to listen. Rejects when it is not, or when `signal` aborts. */
   async start(events: InboxEvents, signal: AbortSignal): Promise<void> {
-    await connectOrWait(this.#redis, signal, this.#options);
+    await connectOrWait(this.#redis, signal, this.#options, this.#options.onWait);
+    this.#started = true;
     this.#tellsVersion = await this.#read('its version', checkServer(this.#redis));
     await this.#read('the schema', checkSchema(this.#redis));
     await this.#runner.load();
@@ -129,8 +138,11 @@ export class Store {
   async noteReplication(): Promise<void> {
     if (isCluster(this.#redis) || this.#redis.status !== 'ready') return;
     const [at, runId] = [this.#options.clock.now(), this.#runId];
-    const state = replicationState(await this.#read('replication', info(this.#redis, 'replication')), runId);
+    const told = await this.#read('replication', info(this.#redis, 'replication'));
+    const state = replicationState(told, runId);
     if (state) this.#history.note(at, state);
+    // It became a replica, and nothing has been written here since.
+    else if (told.get('role') === 'slave') this.#redis.disconnect(true);
   }
 
   /** A connection for commands begins, to a server that says this of itself. */

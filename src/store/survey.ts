@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { Clock } from '../domain/clock.js';
-import type { Persistence } from '../domain/durability.js';
+import { evictionRefusal, type Persistence } from '../domain/durability.js';
 import { keys } from './keys.js';
 import { type Connection, mastersOf } from './nodes.js';
 import { type PoolRecord, readPools } from './read-fleet.js';
@@ -10,7 +10,7 @@ import { type ReplicaRecord, readReplicas } from './replicas.js';
 export interface Survey {
   /** '': it does not tell. */
   version: string;
-  persistence: Persistence;
+  persistence: Omit<Persistence, 'evictionPolicy'>;
   /** As Redis writes it: `noeviction`. '': it does not tell. */
   evictionPolicy: string;
   usedBytes: number;
@@ -52,6 +52,7 @@ export async function readPersistence(redis: Connection): Promise<Persistence> {
 
 async function persistenceOf(redis: Redis): Promise<Persistence> {
   const told = await info(redis, 'persistence');
+  const memory = await info(redis, 'memory');
   const [, appendfsync] = (await redis.config('GET', 'appendfsync').catch(whenRefused([]))) as string[];
   const known = appendfsync === 'always' || appendfsync === 'everysec' || appendfsync === 'no' ? appendfsync : undefined;
   const enabled = told.get('aof_enabled');
@@ -59,6 +60,7 @@ async function persistenceOf(redis: Redis): Promise<Persistence> {
     appendonly: enabled === undefined ? undefined : enabled === '1',
     appendfsync: known,
     failing: enabled === '1' && told.get('aof_last_write_status') === 'err',
+    evictionPolicy: memory.get('maxmemory_policy') ?? '',
   };
 }
 
@@ -67,7 +69,8 @@ const WEAKEST_FIRST = ['no', undefined, 'everysec', 'always'] as const;
 function weaker(a: Persistence, b: Persistence): Persistence {
   const appendonly = [a, b].some((one) => one.appendonly === false) ? false : [a, b].some((one) => one.appendonly === undefined) ? undefined : true;
   const appendfsync = WEAKEST_FIRST.find((one) => one === a.appendfsync || one === b.appendfsync);
-  return { appendonly, appendfsync, failing: a.failing || b.failing };
+  const evictionPolicy = [a, b].find((one) => evictionRefusal(one.evictionPolicy) !== undefined)?.evictionPolicy ?? a.evictionPolicy;
+  return { appendonly, appendfsync, failing: a.failing || b.failing, evictionPolicy };
 }
 
 /** Rejects as ioredis does. */
@@ -86,7 +89,7 @@ export async function survey(redis: Connection, clock: Clock): Promise<Survey> {
   return {
     version: versions.toSorted((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10))[0] ?? '',
     persistence,
-    evictionPolicy: memories.find(({ policy }) => policy !== 'noeviction')?.policy ?? 'noeviction',
+    evictionPolicy: persistence.evictionPolicy,
     usedBytes: fullest.usedBytes,
     roomBytes: fullest.roomBytes,
     skewMs,
@@ -100,7 +103,6 @@ export async function survey(redis: Connection, clock: Clock): Promise<Survey> {
 }
 
 interface Memory {
-  policy: string;
   usedBytes: number;
   roomBytes: number;
 }
@@ -109,7 +111,6 @@ async function memoryOf(redis: Redis): Promise<Memory> {
   const told = await info(redis, 'memory');
   const number = (field: string) => Number(told.get(field) ?? 0);
   return {
-    policy: told.get('maxmemory_policy') ?? '',
     usedBytes: number('used_memory'),
     roomBytes: number('maxmemory') || number('total_system_memory'),
   };

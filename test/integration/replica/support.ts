@@ -40,14 +40,21 @@ const open: Running[] = [];
  * `settings`: names of the configuration without prefix. All times are a tenth of the real ones, but that a worker gets 0.9 s to answer and
  * a delivery 2.5 s: the tests' machine is a busy one.
  */
-export async function startReplica(redisUrl: string, settings: Partial<Record<keyof Config, unknown>> = {}): Promise<Running> {
+export async function startReplica(
+  redisUrl: string,
+  settings: Partial<Record<keyof Config, unknown>> = {},
+  starting: { signal?: AbortSignal; lines?: LogLine[] } = {},
+): Promise<Running> {
   const here = { REDIS_URL: redisUrl, GRPC_ADDR: '127.0.0.1:0', HTTP_ADDR: '127.0.0.1:0', INSECURE: true };
-  return startWith(readConfig({}, { ...here, TIME_SCALE: 0.1, PING_TIMEOUT_MS: 9_000, DELIVERY_MS: 25_000, ...settings }));
+  return startWith(readConfig({}, { ...here, TIME_SCALE: 0.1, PING_TIMEOUT_MS: 9_000, DELIVERY_MS: 25_000, ...settings }), {}, starting);
 }
 
-/** `options`: how its `api` connects. */
-export async function startWith(config: Config, options: ConnectOptions = {}): Promise<Running> {
-  const lines: LogLine[] = [];
+/** `options`: how its `api` connects. `starting`: what ends a start, and where its lines go, for those that wait. */
+export async function startWith(
+  config: Config,
+  options: ConnectOptions = {},
+  { signal = AbortSignal.timeout(10_000), lines = [] }: { signal?: AbortSignal; lines?: LogLine[] } = {},
+): Promise<Running> {
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
       for (const line of chunk.toString().split('\n')) if (line !== '') lines.push(JSON.parse(line) as LogLine);
@@ -62,7 +69,10 @@ export async function startWith(config: Config, options: ConnectOptions = {}): P
     random: systemRandom,
     log: () => pino({ level: config.LOG_LEVEL }, sink),
   });
-  const { grpcPort, httpPort } = await replica.start(AbortSignal.timeout(10_000));
+  const { grpcPort, httpPort } = await replica.start(signal).catch(async (error: unknown) => {
+    await replica.stop();
+    throw error;
+  });
   const target = `127.0.0.1:${grpcPort}`;
   const api = connect(target, options);
   let stopping: Promise<void> | undefined;

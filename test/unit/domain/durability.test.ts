@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { judgeDurability, type Persistence, refusesToStart } from '../../../src/domain/durability.js';
+import { evictionRefusal, judgeDurability, type Persistence, refusesToStart } from '../../../src/domain/durability.js';
 
 const persistence = (appendfsync: Persistence['appendfsync'], fields: Partial<Persistence> = {}): Persistence => ({
-  ...{ appendonly: true, appendfsync, failing: false },
+  ...{ appendonly: true, appendfsync, failing: false, evictionPolicy: 'noeviction' },
   ...fields,
 });
 
@@ -37,4 +37,15 @@ test.each<['fast' | 'durable', 'met' | 'weaker' | 'unknown', unchecked: boolean,
   ['durable', 'unknown', true, false],
 ])('%s, when it is %s and DURABILITY_UNCHECKED is %s: refused %s', (asked, verdict, unchecked, refused) => {
   expect(refusesToStart(asked, { verdict, what: '', remedy: '' }, unchecked)).toBe(refused);
+});
+
+test.each(['volatile-lru', 'volatile-lfu', 'volatile-random', 'volatile-ttl', 'allkeys-lru', 'allkeys-lfu', 'allkeys-random', 'something-new'])(
+  'maxmemory-policy %s is refused, with the remedy',
+  (policy) => {
+    expect(evictionRefusal(policy)).toMatch(new RegExp(`maxmemory-policy ${policy}, .*set maxmemory-policy noeviction .*MUSTER_REDIS_URL`));
+  },
+);
+
+test.each(['noeviction', ''])('maxmemory-policy "%s" is not', (policy) => {
+  expect(evictionRefusal(policy)).toBeUndefined();
 });

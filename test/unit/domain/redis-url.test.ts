@@ -1,9 +1,25 @@
 import { expect, test } from 'vitest';
 import { parseRedisUrl, redisUser } from '../../../src/domain/redis-url.js';
 
-test('the URL of one Redis is left to its client', () => {
-  for (const url of ['redis://127.0.0.1:6379', 'unix:/tmp/redis.sock']) expect(parseRedisUrl(url)).toEqual({ kind: 'single', url, tls: false });
-  expect(parseRedisUrl('rediss://:secret@redis/2')).toMatchObject({ kind: 'single', tls: true });
+test.each([
+  ['redis://127.0.0.1:6379', { host: '127.0.0.1', port: 6_379 }, false],
+  ['rediss://:secret@redis/2', { host: 'redis', port: 6_379 }, true],
+  ['redis://u:p%40x@[::1]:80/?family=6', { host: '::1', port: 80 }, false],
+  ['unix:/tmp/redis.sock', undefined, false],
+  ['/tmp/redis.sock?db=2', undefined, false],
+])('%s is the URL of one Redis', (url, node, tls) => {
+  expect(parseRedisUrl(url)).toEqual({ kind: 'single', url, node, tls });
+});
+
+test.each(['', 'localhost', '127.0.0.1:6379', 'http://a:6379', 'tcp://a', 'redis:a', 'redis://', 'redis:///2', 'redis://a:b', 'redis://a:70000'])(
+  '"%s" is the URL of none',
+  (url) => {
+    expect(() => parseRedisUrl(url)).toThrow('not of the form redis://');
+  },
+);
+
+test.each(['redis://a/main', 'redis://a/1/2', 'redis://a/-1'])('%s names no database by its number', (url) => {
+  expect(() => parseRedisUrl(url)).toThrow('is not the number of a database');
 });
 
 test('Sentinels, the name of the master, and what is not said', () => {
