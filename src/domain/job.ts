@@ -1,6 +1,3 @@
-import { createHash } from 'node:crypto';
-import { withoutTrace } from './trace.js';
-
 /**
  * `scheduled` (waits for a time) → `waiting` → `running` → a terminal state, or back to `scheduled`/`waiting` for a retry or handover.
  * `failed` is a dead letter: only RetryJob takes it out again. Terminal states are never overwritten.
@@ -42,6 +39,12 @@ export interface JobSpec {
   totalTimeoutMs: number;
   retry: RetryPolicy;
   retentionMs: number;
+}
+
+/** A job that is to be submitted. */
+export interface NewJob extends JobSpec {
+  /** Of what the caller said: the same ID with the same digest is the same job, with another it is a conflict. */
+  digest: string;
 }
 
 export interface Failure {
@@ -92,31 +95,6 @@ export interface Assignment {
 
 /** A script's word on a result. `foreign`: that lease was another worker's; its sender is told `stale`. */
 export type Verdict = 'accepted' | 'duplicate' | 'stale' | 'gone' | 'cancelled' | 'foreign';
-
-const DIGEST_LENGTH = 22;
-
-/**
- * SHA-256 over a canonical encoding of what makes two submissions the same job: everything but pool and id, and the trace that it belongs to: who
- * submits it again may do so in another. Version 1: each field as its
- * length in UTF-8 bytes, ":" and its text, in the order below, maps by key, and the payload's bytes last. `notBefore` counts as given, so
- * that a repeated call with the same time is the same job. The first 132 bits, as 22 characters of base64url: every waiting job keeps it, and
- * whoever could find a second spec for them would only lose that spec to a job of their own.
- */
-export function contentDigest(spec: JobSpec): string {
-  const { kind, method, metadata, retry, payload } = spec;
-  const entries = Object.entries(withoutTrace(metadata)).sort(([a], [b]) => (a < b ? -1 : 1));
-  const fatal = [...retry.fatalCodes].sort((a, b) => a - b).join(',');
-  const numbers = [spec.priority, spec.notBefore, spec.queueTimeoutMs, spec.runTimeoutMs, spec.totalTimeoutMs, spec.retentionMs];
-  const retries = [retry.maxAttempts, retry.initialBackoffMs, retry.maxBackoffMs, retry.multiplier];
-  const fields = ['1', kind, method, entries.length, ...entries.flat(), ...numbers, ...retries, fatal];
-  let text = '';
-  for (const field of fields) {
-    const value = String(field);
-    text += `${Buffer.byteLength(value)}:${value}`;
-  }
-  // One piece of text, one of bytes: each update is a call into native code, and every submission pays for them.
-  return createHash('sha256').update(text).update(payload).digest('base64url').slice(0, DIGEST_LENGTH);
-}
 
 /** google.rpc.Code, as far as Muster names them. */
 export const Code = {

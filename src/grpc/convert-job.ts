@@ -1,7 +1,7 @@
 import { failure, MAX_DETAILS_BYTES, tooLarge } from '../domain/answer.js';
 import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
-import { Code, type Failure, type JobRecord, type JobSpec, type JobState, type Outcome, type RetryPolicy } from '../domain/job.js';
+import { Code, type Failure, type JobRecord, type JobSpec, type JobState, type NewJob, type Outcome, type RetryPolicy } from '../domain/job.js';
 import { checkId, checkKind, checkMethod, checkPool } from '../domain/names.js';
 import { readTrace, TRACEPARENT, TRACESTATE, type TraceContext, traceOf, withoutTrace, writeTrace } from '../domain/trace.js';
 import { checkEntries, checkInteger, cutUtf8, entryField } from './checks.js';
@@ -12,6 +12,7 @@ import {
   JobState as ProtoJobState,
   type RetryPolicy as ProtoRetryPolicy,
 } from './generated/muster/v1/job.js';
+import { contentDigest } from './job-digest.js';
 import { boundedMs, dateMs, durationMs, toDate, toDuration } from './time.js';
 
 const MAX_METADATA_ENTRIES = 32;
@@ -48,7 +49,7 @@ export function toJobSpec(
   clock: Pick<Clock, 'now'>,
   field = 'spec',
   caller?: TraceContext,
-): JobSpec {
+): NewJob {
   if (spec === undefined) throw invalid(field, 'must be set');
   const { length } = spec.payload;
   if (length > limits.maxPayloadBytes) throw invalid(`${field}.payload`, `must be at most ${limits.maxPayloadBytes} bytes, and has ${length}`);
@@ -65,6 +66,7 @@ export function toJobSpec(
     totalTimeoutMs: durationMs(spec.totalTimeout, `${field}.total_timeout`) ?? 0,
     retry: toRetry(spec.retry, limits, `${field}.retry`),
     retentionMs: durationMs(spec.retention, `${field}.retention`) ?? limits.retentionMs,
+    digest: contentDigest(spec),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
 import { allowPool, type Identity } from '../domain/identity.js';
-import { type JobSpec as DomainSpec, isTerminal, type JobRecord } from '../domain/job.js';
+import { isTerminal, type JobRecord, type NewJob } from '../domain/job.js';
 import { checkId, checkPool } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
 import type { Accepted } from '../jobs/submit.js';
@@ -76,14 +76,14 @@ export class JobService {
     };
   }
 
-  #spec(spec: JobSpec | undefined, { identity, header }: CallContext, field = 'spec'): DomainSpec {
+  #spec(spec: JobSpec | undefined, { identity, header }: CallContext, field = 'spec'): NewJob {
     const { limits, ids, clock } = this.#options;
     const job = toJobSpec(spec, limits, ids, clock, field, callerOf(header));
     allowPool(identity, job.pool, `${field}.pool`);
     return job;
   }
 
-  #submit(job: DomainSpec, identity: Identity | undefined): Promise<Accepted> {
+  #submit(job: NewJob, identity: Identity | undefined): Promise<Accepted> {
     const { jobs, quotas } = this.#options;
     if (!quotas) return jobs.submit(job);
     return quotas.submit(
@@ -93,7 +93,7 @@ export class JobService {
     );
   }
 
-  #submitAndWatch(job: DomainSpec, identity: Identity | undefined): Promise<Watched> {
+  #submitAndWatch(job: NewJob, identity: Identity | undefined): Promise<Watched> {
     const { jobs, quotas } = this.#options;
     if (!quotas) return jobs.submitAndWatch(job);
     return quotas.submit(

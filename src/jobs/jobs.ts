@@ -1,5 +1,5 @@
 import { MusterError, toError } from '../domain/errors.js';
-import { isTerminal, type JobRecord, type JobSpec, type JobState } from '../domain/job.js';
+import { isTerminal, type JobRecord, type JobSpec, type JobState, type NewJob } from '../domain/job.js';
 import type { Observer, Submitting } from '../domain/observer.js';
 import { indexesOf } from '../store/read-jobs.js';
 import type { Store } from '../store/store.js';
@@ -47,7 +47,7 @@ export class Jobs {
   }
 
   /** `told`: this replica is told of the job's end (see `untilEnded`). */
-  async submit(spec: JobSpec, told = false): Promise<Accepted> {
+  async submit(spec: NewJob, told = false): Promise<Accepted> {
     const seen = this.#options.observer.submitting(spec);
     const accepted = await this.#submit({ spec, wait: told }, seen);
     seen?.over();
@@ -65,7 +65,7 @@ export class Jobs {
   /**
    * Submits, and waits for the job's end until `end`. Resolves when the job is accepted. Rejects as `submit` does; what was submitted stays so.
    */
-  async submitAndWatch(spec: JobSpec): Promise<Watched> {
+  async submitAndWatch(spec: NewJob): Promise<Watched> {
     const { waiters, observer } = this.#options;
     // Listening begins before the job can end: its end may be known before its submission is answered.
     const waiting = waiters.wait(spec.pool, spec.id);

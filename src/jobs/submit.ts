@@ -1,5 +1,5 @@
 import { MusterError } from '../domain/errors.js';
-import type { JobSpec, JobState } from '../domain/job.js';
+import type { JobState, NewJob } from '../domain/job.js';
 import type { Observer } from '../domain/observer.js';
 import type { JobScripts, Submitted } from '../store/scripts/jobs.js';
 import { PoolBatchers } from './batcher.js';
@@ -18,7 +18,7 @@ export interface SubmitterOptions {
 }
 
 export interface Submission {
-  spec: JobSpec;
+  spec: NewJob;
   /** This replica wants to be told of the job's end. */
   wait: boolean;
 }

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll } from 'vitest';
 import { systemClock, systemRandom } from '../../src/domain/clock.js';
-import type { Assignment, Failure, JobSpec, Outcome } from '../../src/domain/job.js';
+import type { Assignment, Failure, JobSpec, NewJob, Outcome } from '../../src/domain/job.js';
 import type { WorkerInfo, WorkerRef } from '../../src/domain/worker.js';
 import type { EmbeddedRedis, EmbeddedRedisOptions } from '../../src/lifecycle/embedded-redis.js';
 import type { Hint } from '../../src/store/inbox.js';
@@ -11,6 +11,7 @@ import type { ScriptLimits } from '../../src/store/runner.js';
 import type { FinishItem, Submitted, TickLimits } from '../../src/store/scripts/jobs.js';
 import { Store, type StoreOptions } from '../../src/store/store.js';
 import { ownRedis, uniquePool } from './redis.js';
+import { digestOf } from './spec-digest.js';
 import { changes, type Dump, dump, Labels } from './store-dump.js';
 
 /** The moment at which the clock of every pool begins, ms since 1970: 2027. */
@@ -190,17 +191,18 @@ export class TestPool {
     return { pool: this.name, id, boot: info.boot, link: reply.link };
   }
 
-  spec(id = 'j1', fields: Partial<JobSpec> = {}): JobSpec {
+  spec(id = 'j1', fields: Partial<JobSpec> = {}): NewJob {
     const retry = { maxAttempts: 3, initialBackoffMs: 1_000, maxBackoffMs: 60_000, multiplier: 2, fatalCodes: [] };
-    return {
+    const spec = {
       ...{ pool: this.name, id, kind: 'k', method: '', payload: Buffer.alloc(0), metadata: {}, priority: 0, notBefore: 0, queueTimeoutMs: 0 },
       ...{ runTimeoutMs: 300_000, totalTimeoutMs: 0, retry, retentionMs: 3_600_000 },
       ...fields,
     };
+    return { ...spec, digest: digestOf(spec) };
   }
 
   /** One script call; `reply` is a status a job. */
-  async submit(specs: JobSpec[], { by = this.r1, wait = false, max = 100 } = {}): Promise<Matched<Submitted[]> & { now: number }> {
+  async submit(specs: NewJob[], { by = this.r1, wait = false, max = 100 } = {}): Promise<Matched<Submitted[]> & { now: number }> {
     const jobs = specs.map((spec) => ({ spec, wait }));
     const { reply, ...rest } = await by.jobs.submit(this.name, jobs, max);
     return { ...rest, reply: reply.statuses, now: reply.now };

@@ -1,10 +1,11 @@
 import type { Redis } from 'ioredis';
-import type { JobSpec, Outcome } from '../../src/domain/job.js';
+import type { NewJob, Outcome } from '../../src/domain/job.js';
 import { parseAddress } from '../../src/domain/worker.js';
 import { keys } from '../../src/store/keys.js';
 import type { Matched } from '../../src/store/parse.js';
 import type { BeatItem } from '../../src/store/scripts/workers.js';
 import type { Store } from '../../src/store/store.js';
+import { digestOf } from '../helpers/spec-digest.js';
 import type { Answer, BeatArg, Call, ResultArg, SubmitJob } from './calls.js';
 
 /** One pool on a real Redis, seen by several replicas. */
@@ -25,8 +26,8 @@ export interface Driven extends Answer {
   more: boolean;
 }
 
-function toSpec(pool: string, job: SubmitJob): JobSpec {
-  return {
+function toSpec(pool: string, job: SubmitJob): NewJob {
+  const spec = {
     pool,
     id: job.id,
     kind: job.kind,
@@ -41,6 +42,7 @@ function toSpec(pool: string, job: SubmitJob): JobSpec {
     retry: { maxAttempts: job.maxAttempts, initialBackoffMs: job.initialMs, maxBackoffMs: 60_000, multiplier: 2, fatalCodes: job.fatal },
     retentionMs: RETENTION_MS,
   };
+  return { ...spec, digest: digestOf(spec) };
 }
 
 function toOutcome({ ok, code, retryable, delayMs }: ResultArg): Outcome {

@@ -1,5 +1,5 @@
 import { failpoint } from '../../domain/failpoints.js';
-import { contentDigest, type Failure, type JobSpec, type JobState, type Outcome, type Verdict } from '../../domain/job.js';
+import type { Failure, JobState, NewJob, Outcome, Verdict } from '../../domain/job.js';
 import type { LeaseRef, Released } from '../../domain/link.js';
 import { items, type Matched, matched, number, text } from '../parse.js';
 import type { Reply, ScriptRunner } from '../runner.js';
@@ -52,7 +52,7 @@ export class JobScripts {
   /** `wait`: this replica wants to be told of the job's end. `now`: Redis' time at which it ran. */
   async submit(
     pool: string,
-    jobs: readonly { spec: JobSpec; wait: boolean }[],
+    jobs: readonly { spec: NewJob; wait: boolean }[],
     maxWaiting: number,
   ): Promise<Matched<{ now: number; statuses: Submitted[] }>> {
     const reply = await this.#run.run(
@@ -64,7 +64,7 @@ export class JobScripts {
         const metadata = Object.keys(spec.metadata).length > 0 ? JSON.stringify(spec.metadata) : '';
         return {
           id: spec.id,
-          digest: contentDigest(spec),
+          digest: spec.digest,
           kind: spec.kind,
           method: spec.method,
           priority: spec.priority,

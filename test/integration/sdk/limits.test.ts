@@ -2,6 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { beforeAll, expect, test } from 'vitest';
 import { Code } from '../../../src/domain/job.js';
 import { Contract, type Result } from '../../../src/grpc/generated/muster/v1/common.js';
+import { JobSpec } from '../../../src/grpc/generated/muster/v1/job.js';
 import { type AttachResponse, Verdict, WorkerInfo, WorkerServiceService } from '../../../src/grpc/generated/muster/v1/worker.js';
 import { Access } from '../../../src/sdk/access.js';
 import { sdkClock } from '../../../src/sdk/clock.js';
@@ -178,4 +179,27 @@ test('Report: what cannot be kept ends its job, the other results count', async 
     ['b', Verdict.VERDICT_GONE],
   ]);
   api.close();
+});
+
+test('the same submission is the same job at replicas with other defaults', async () => {
+  const pool = uniquePool();
+  const other = await startReplica(redisUrl, {
+    ...{ RETENTION_MS: 7_200_000, DEFAULT_RUN_TIMEOUT_MS: 60_000, DEFAULT_MAX_ATTEMPTS: 5, BACKOFF_MS: 10, BACKOFF_MAX_MS: 20 },
+  });
+  const [one, two] = [newClient({ target: replica.target }), newClient({ target: other.target })];
+  const retry = { fatalCodes: [5, 3] };
+  const first = await one.submit<number>('echo', 7, { pool, id: 'j', retry });
+  const again = await two.submit<number>('echo', 7, { pool, id: 'j', retry });
+  expect([first.created, again.created]).toEqual([true, false]);
+  const ran = two.run<number>('echo', 7, { pool, id: 'j', retry });
+  expect(await rejection(two.submit('echo', 7, { pool, id: 'j', retry, retentionMs: 3_600_000 }))).toMatchObject({ reason: 'JOB_CONFLICT' });
+  const api = connect(other.target);
+  const spec = JobSpec.fromPartial({ pool, id: 'unary', work: { $case: 'kind', value: 'echo' }, payload: Buffer.from('8') });
+  expect(await api.submitJob({ spec })).toMatchObject({ created: true });
+  const back = connect(replica.target);
+  expect(await back.submitJob({ spec })).toMatchObject({ created: false });
+  expect((await back.batchSubmitJobs({ specs: [spec] })).results).toMatchObject([{ code: 0, created: false }]);
+  await startWorker({ target: replica.target, pool }, (worker) => worker.handle('echo', (n: number) => n));
+  expect([await first.result(), await again.result(), await ran]).toEqual([7, 7, 7]);
+  for (const each of [api, back]) each.close();
 });

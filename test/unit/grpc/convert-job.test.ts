@@ -59,6 +59,7 @@ describe('toJobSpec', () => {
 
   it('fills in the defaults', () => {
     expect(convert({})).toEqual({
+      digest: expect.any(String),
       pool: 'default',
       id: 'made-id',
       kind: 'build',
@@ -91,6 +92,7 @@ describe('toJobSpec', () => {
       retention: seconds(31_622_400),
     });
     expect(spec).toEqual({
+      digest: expect.any(String),
       pool: 'builds',
       id: 'j.1:a_b-c',
       kind: '',
@@ -190,7 +192,7 @@ const record: JobRecord = {
 describe('fromJobRecord', () => {
   it('gives a job that survives the wire and converts back to the same spec', () => {
     const job = Job.decode(Job.encode(fromJobRecord(record)).finish());
-    expect(toJobSpec(job.spec, limits, ids, clock)).toEqual(record.spec);
+    expect(toJobSpec(job.spec, limits, ids, clock)).toMatchObject({ ...record.spec, digest: expect.any(String) });
     expect(job).toMatchObject({
       state: ProtoJobState.JOB_STATE_SUCCEEDED,
       attempt: 2,
