@@ -29,6 +29,8 @@ export interface DialerOptions {
 export const CONNECT_TIMEOUT_MS = 2_000;
 /** What a message holds beside the payload or result: ids, 8 KiB of metadata, 4 KiB of progress or failure details, framing. */
 const ENVELOPE_BYTES = 65_536;
+/** An answer to Probe that names 4,096 attempts: whatever results may have, a worker must not be dead for the length of its answer. */
+const PROBE_BYTES = 1_048_576;
 
 const SPEECHES: Record<DialTarget['contract'], Speech> = { RUNNER: runner, LEGACY: legacy, METHOD: method };
 
@@ -43,7 +45,7 @@ export class GrpcDialer implements Dialer {
     permit();
     const wire = new Wire(target.address, {
       clock,
-      maxReceiveBytes: maxResultBytes + ENVELOPE_BYTES,
+      maxReceiveBytes: Math.max(maxResultBytes + ENVELOPE_BYTES, PROBE_BYTES),
       maxSendBytes: maxPayloadBytes + ENVELOPE_BYTES,
       connectTimeoutMs: connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
       tls: security?.of(target),

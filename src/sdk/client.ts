@@ -4,15 +4,16 @@ import { checkPool } from '../domain/names.js';
 import type { Job } from '../grpc/generated/muster/v1/job.js';
 import { Access, type Where } from './access.js';
 import { ApiError } from './api-error.js';
+import { Backoff } from './backoff.js';
 import { sdkClock } from './clock.js';
 import { type Api, connectBy } from './connect.js';
 import { type AnyJob, type Codecs, type InputSent, jobOf, type OutputReceived } from './job.js';
 import { type JobInfo, type JobStateName, outputOf, stateNumber, toJobInfo } from './job-info.js';
 import type { Pending } from './pendings.js';
-import { retrying } from './retrying.js';
+import { RETRYING, retrying } from './retrying.js';
 import { Session } from './session.js';
 import { type Submission, type SubmitOptions, toSubmission } from './submission.js';
-import { type Ended, type ManyOptions, many, whileFull } from './submit-many.js';
+import { type Ended, type ManyOptions, many, WhileFull } from './submit-many.js';
 import { producing } from './tracing.js';
 
 export interface ClientOptions extends Where {
@@ -75,7 +76,8 @@ const PAGE = 100;
 export class Client implements AsyncDisposable {
   private readonly api: Api;
   private readonly session: Session;
-  private readonly patience: { clock: Clock; random: Random; giveUpMs: number };
+  private readonly patience: { clock: Clock; random: Random; giveUpMs: number; backoff: Backoff };
+  private readonly whileFull: WhileFull;
   private readonly ids: Ids;
   private closed = false;
 
@@ -84,7 +86,8 @@ export class Client implements AsyncDisposable {
     const { clock = sdkClock, random = systemRandom, ids = systemIds } = options;
     const access = new Access(options, clock);
     this.api = connectBy(access, { clock });
-    this.patience = { clock, random, giveUpMs };
+    this.patience = { clock, random, giveUpMs, backoff: new Backoff(random, RETRYING) };
+    this.whileFull = new WhileFull(this.patience);
     this.ids = ids;
     this.session = new Session({ access, clock, random, maxPending, giveUpMs });
   }
@@ -133,7 +136,7 @@ export class Client implements AsyncDisposable {
   ): AsyncGenerator<Ended<unknown>> {
     const submit = async (job: AnyJob, input: unknown, options: SubmitOptions) => {
       const submission = await toSubmission(job, input, options, this.ids);
-      return whileFull(() => this.send(submission), this.patience);
+      return this.whileFull.submit(() => this.send(submission));
     };
     if (typeof first === 'string' || 'kind' in first) {
       const job = jobOf(first, third.codec);

@@ -2,10 +2,10 @@ import { status } from '@grpc/grpc-js';
 import type { Clock, Random } from '../domain/clock.js';
 import type { WorkerInfo } from '../grpc/generated/muster/v1/worker.js';
 import { ApiError } from './api-error.js';
+import { Backoff } from './backoff.js';
 import type { Api } from './connect.js';
 import { fromDuration } from './duration.js';
 import { Refusals } from './refusals.js';
-import { jittered } from './retrying.js';
 
 export interface EnrollOptions {
   api: Pick<Api, 'register' | 'ping'>;
@@ -19,8 +19,9 @@ export interface EnrollOptions {
   slowRetryMs: number;
 }
 
-const FIRST_MS = 200;
-const MAX_MS = 5_000;
+const TIMES = { firstMs: 400, maxMs: 5_000 };
+/** What a replica, or the kind of the refusal, asks to wait is spread up to so much more. */
+const SPREAD = 0.5;
 const PING_MS = 10_000;
 const PING_MIN_MS = 100;
 /** A replica dials and probes the worker before it answers. */
@@ -39,16 +40,16 @@ const PERMANENT: ReadonlySet<number> = new Set([
 export async function enroll(options: EnrollOptions, signal: AbortSignal): Promise<void> {
   const { clock, random, onRegistered, slowRetryMs } = options;
   const refusals = new Refusals(slowRetryMs);
-  let backoffMs = FIRST_MS;
+  const backoff = new Backoff(random, TIMES);
   while (!signal.aborted) {
     const step = await register(options, refusals, signal);
     if (signal.aborted) return;
     if ('retryMs' in step) {
-      await clock.sleep(jittered(step.retryMs ?? backoffMs, random), signal);
-      backoffMs = Math.min(backoffMs * 2, MAX_MS);
+      const pauseMs = backoff.nextMs();
+      await clock.sleep(step.retryMs === undefined ? pauseMs : step.retryMs * (1 + SPREAD * random()), signal);
       continue;
     }
-    backoffMs = FIRST_MS;
+    backoff.reset();
     refusals.over();
     onRegistered(step.replica);
     await pingWhileHealthy(options, step.pingMs, signal);

@@ -184,9 +184,15 @@ export class Holding {
     if (!this.beatDue || quiet) return undefined;
     this.beatDue = false;
     const news = new Map(this.attempts.held().map((held) => [keyOf(held.jobId, held.fence), this.news(held)]));
+    let bytes = 0;
     const held = this.held().map((each) => {
       const progress = news.get(keyOf(each.jobId, each.fence)) ?? NO_BYTES;
-      if (progress.length > 0) this.said.set(keyOf(each.jobId, each.fence), progress);
+      if (progress.length === 0) return each;
+      // The rest goes with the next beat, which follows at once: together they could be more than a frame holds.
+      this.beatDue ||= bytes + progress.length > BYTES_MAX;
+      if (this.beatDue) return each;
+      bytes += progress.length;
+      this.said.set(keyOf(each.jobId, each.fence), progress);
       return { ...each, progress };
     });
     return held.length === 0 ? undefined : { $case: 'beat', value: { held } };

@@ -1,6 +1,7 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock, Random } from '../domain/clock.js';
 import { ApiError } from './api-error.js';
+import { Backoff, type BackoffTimes } from './backoff.js';
 
 export interface RetryingOptions {
   clock: Clock;
@@ -12,27 +13,31 @@ export interface RetryingOptions {
   signal?: AbortSignal;
   /** Told of each call that broke and will be made again. */
   onRetry?: (error: ApiError) => void;
+  /** The pauses, where several calls of one client share them. Default: of this call alone. */
+  backoff?: Backoff;
 }
 
-const FIRST_MS = 50;
-const MAX_MS = 2_000;
+export const RETRYING: BackoffTimes = { firstMs: 100, maxMs: 2_000 };
 
 /**
- * Makes an idempotent call again, with jittered backoff, while it breaks (ApiError.broken). Any answer ends it, a refusal too.
+ * Makes an idempotent call again, with growing pauses, while it breaks (ApiError.broken). Any answer ends it, a refusal too.
  * Throws the last ApiError.
  */
 export async function retrying<T>(call: () => Promise<T>, options: RetryingOptions): Promise<T> {
   const { clock, random, giveUpMs, leftMs = () => Number.POSITIVE_INFINITY, signal, onRetry } = options;
+  const { backoff = new Backoff(random, RETRYING) } = options;
   let since: number | undefined;
-  for (let backoffMs = FIRST_MS; ; backoffMs = Math.min(backoffMs * 2, MAX_MS)) {
+  for (;;) {
     try {
-      return await call();
+      const answer = await call();
+      backoff.reset();
+      return answer;
     } catch (error) {
       if (!(error instanceof ApiError) || !error.broken || signal?.aborted) throw error;
       since ??= clock.monotonic();
       const patienceMs = Math.min(giveUpMs - (clock.monotonic() - since), leftMs());
       if (patienceMs <= 0) throw error;
-      const waitMs = Math.max(error.details.retryAfterMs ?? 0, jittered(backoffMs, random));
+      const waitMs = (error.details.retryAfterMs ?? 0) + backoff.nextMs();
       if (waitMs < patienceMs) onRetry?.(error);
       await clock.sleep(Math.min(waitMs, patienceMs), signal);
       if (signal?.aborted) throw new ApiError(status.CANCELLED, '', 'aborted between two calls', undefined, { cause: error });
@@ -40,9 +45,4 @@ export async function retrying<T>(call: () => Promise<T>, options: RetryingOptio
       if (waitMs >= patienceMs) throw error;
     }
   }
-}
-
-/** Half to one and a half of it, so that callers who failed together do not come back together. */
-export function jittered(ms: number, random: Random): number {
-  return ms * (0.5 + random());
 }

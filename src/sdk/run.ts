@@ -2,10 +2,11 @@ import { type Clock, type Ids, type Random, systemIds, systemRandom } from '../d
 import type { DeepPartial, Job } from '../grpc/generated/muster/v1/job.js';
 import { JobSpec, JobState } from '../grpc/generated/muster/v1/job.js';
 import { ApiError } from './api-error.js';
+import { Backoff } from './backoff.js';
 import { sdkClock } from './clock.js';
 import type { Api } from './connect.js';
 import { toDuration } from './duration.js';
-import { jittered, retrying } from './retrying.js';
+import { retrying } from './retrying.js';
 import { producing } from './tracing.js';
 
 export interface RunOptions {
@@ -31,7 +32,7 @@ const CHUNK_MS = 30_000;
 /** A replica answers when the wait is over; one that has not by so much later is stuck. */
 const SLACK_MS = 5_000;
 /** Between two answers that are not the end: a replica that stops sends its waiters away early, and must not be asked in a tight loop. */
-const PACE_MS = 50;
+const PACE = { firstMs: 100, maxMs: 2_000 };
 /** A timer may fire so much early: one millisecond by its fraction, one by Node's own reckoning. What is left then is nothing. */
 const TIMER_SLACK_MS = 2;
 
@@ -108,8 +109,12 @@ interface Wait {
 class Waits {
   private readonly clock: Clock;
   private readonly end: number;
+  private readonly backoff: Backoff;
+  /** Monotonic ms of the last call. */
+  private askedAt = 0;
 
   constructor(readonly options: RunOptions) {
+    this.backoff = new Backoff(options.random ?? systemRandom, PACE);
     this.clock = options.clock ?? sdkClock;
     this.end = this.clock.monotonic() + (options.deadlineMs ?? Number.POSITIVE_INFINITY);
   }
@@ -119,15 +124,18 @@ class Waits {
     return ms < TIMER_SLACK_MS ? 0 : ms;
   }
 
+  /** After an answer that is not the end. One that came before its wait was over came from a replica that stops. */
   pace(): Promise<void> {
-    const { random = systemRandom, signal } = this.options;
-    return this.clock.sleep(Math.min(jittered(PACE_MS, random), this.leftMs()), signal);
+    const { chunkMs = CHUNK_MS, signal } = this.options;
+    if (this.clock.monotonic() - this.askedAt >= chunkMs - TIMER_SLACK_MS) this.backoff.reset();
+    return this.clock.sleep(Math.min(this.backoff.nextMs(), this.leftMs()), signal);
   }
 
   async call(make: (wait: Wait) => Promise<Job | undefined>): Promise<Job> {
     const { signal, onRetry, random = systemRandom, giveUpMs = GIVE_UP_MS, chunkMs = CHUNK_MS } = this.options;
     const once = () => {
       const waitMs = Math.min(this.leftMs(), chunkMs);
+      this.askedAt = this.clock.monotonic();
       return make({ waitMs, deadlineMs: waitMs + SLACK_MS, signal });
     };
     const job = await retrying(once, { clock: this.clock, random, giveUpMs, leftMs: () => this.leftMs(), signal, onRetry });

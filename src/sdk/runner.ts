@@ -80,6 +80,7 @@ const ABORT_WAIT_MS = 1_000;
 const DEREGISTER_MS = 5_000;
 const SHUTDOWN_MS = 2_000;
 const MESSAGE_BYTES = 32 * 1024 * 1024;
+const NO_BYTES = Buffer.alloc(0);
 
 /**
  * A dialed worker of contract RUNNER within this process. Resolves when it listens; registration goes on from there (`registered`).
@@ -179,7 +180,9 @@ function service({ id, boot }: Pick<WorkerInfo, 'id' | 'boot'>, attempts: Attemp
     abort: (call, callback) => void abort(attempts, call, callback),
     probe: (_call, callback) => {
       const state = attempts.free ? RunnerStatus.RUNNER_STATUS_FREE : RunnerStatus.RUNNER_STATUS_BUSY;
-      const answer: ProbeResponse = { workerId: id, boot, status: state, held: attempts.held() };
+      // Replicas read no progress here, and that of many attempts is more than they receive.
+      const held = attempts.held().map((each) => ({ ...each, progress: NO_BYTES }));
+      const answer: ProbeResponse = { workerId: id, boot, status: state, held };
       callback(null, answer);
     },
   };

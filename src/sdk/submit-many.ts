@@ -1,8 +1,8 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock, Random } from '../domain/clock.js';
 import { ApiError } from './api-error.js';
+import { Backoff } from './backoff.js';
 import type { JobHandle } from './client.js';
-import { jittered } from './retrying.js';
 
 /** The end of one of many. */
 export type Ended<Output> = { index: number; id: string; ok: true; output: Output } | { index: number; id: string; ok: false; error: unknown };
@@ -14,7 +14,7 @@ export interface ManyOptions {
 
 const WINDOW = 256;
 const WINDOW_MAX = 1_024;
-const FULL_MS = 250;
+const FULL = { firstMs: 250, maxMs: 2_000 };
 
 /**
  * Submits each input and yields each end, in the order in which they end. The source is asked for more only while fewer than `window` are under
@@ -85,19 +85,40 @@ export async function* many<Input, Output>(
   }
 }
 
-/** Submits again while the backlog is full, for as long as the caller has patience. */
-export async function whileFull<T>(
-  call: () => Promise<T>,
-  { clock, random, giveUpMs }: { clock: Clock; random: Random; giveUpMs: number },
-): Promise<T> {
-  const endsAt = clock.monotonic() + giveUpMs;
-  for (;;) {
-    try {
-      return await call();
-    } catch (error) {
-      const full = error instanceof ApiError && error.code === status.RESOURCE_EXHAUSTED;
-      if (!full || clock.monotonic() > endsAt) throw error;
-      await clock.sleep(jittered(FULL_MS, random));
+/** The pauses of all submissions of one client while the replicas have no room: one of them tries after each pause, the others follow it. */
+export class WhileFull {
+  private readonly backoff: Backoff;
+  /** While there is no room: resolves when one may try again. */
+  private turn: Promise<void> | undefined;
+
+  constructor(private readonly patience: { clock: Clock; random: Random; giveUpMs: number }) {
+    this.backoff = new Backoff(patience.random, FULL);
+  }
+
+  /** Submits again while the backlog is full, for as long as the caller has patience. */
+  async submit<T>(call: () => Promise<T>): Promise<T> {
+    const { clock, giveUpMs } = this.patience;
+    const endsAt = clock.monotonic() + giveUpMs;
+    for (;;) {
+      const turn = this.turn;
+      await turn;
+      // Another one tries first.
+      if (this.turn !== undefined && this.turn !== turn) continue;
+      if (turn !== undefined) this.pause();
+      try {
+        const answer = await call();
+        this.backoff.reset();
+        this.turn = undefined;
+        return answer;
+      } catch (error) {
+        const full = error instanceof ApiError && error.code === status.RESOURCE_EXHAUSTED && error.reason !== 'WINDOW_FULL';
+        if (!full || clock.monotonic() > endsAt) throw error;
+        if (this.turn === undefined) this.pause();
+      }
     }
+  }
+
+  private pause(): void {
+    this.turn = this.patience.clock.sleep(this.backoff.nextMs());
   }
 }

@@ -3,6 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { toError } from '../domain/errors.js';
 import { ApiError } from './api-error.js';
 import { Attachment } from './attachment.js';
+import { Backoff } from './backoff.js';
 import { connectBy } from './connect.js';
 import { Handlers, type JobHandler } from './handlers.js';
 import { type AnyJob, type Codecs, type InputReceived, isMethod, jobOf, type OutputSent } from './job.js';
@@ -34,7 +35,7 @@ const GRACE_MS = 10_000;
 const ABORTED_MS = 2_000;
 /** The roll confirms by then that nothing is held. */
 const CONFIRM_MS = 5_000;
-const CONFIRM_EVERY_MS = 50;
+const CONFIRMING = { firstMs: 50, maxMs: 1_000 };
 
 /** created → running → leaving → stopped; only forward. */
 type Mode = 'created' | 'running' | 'leaving' | 'stopped';
@@ -206,6 +207,7 @@ export class Worker implements AsyncDisposable {
     const { access, pool, id, clock, random } = this.settings;
     const api = connectBy(access, { clock });
     const endsAt = clock.monotonic() + CONFIRM_MS;
+    const backoff = new Backoff(random, CONFIRMING);
     const ask = () => api.deregister({ pool, id, boot: this.boot, drainTimeout: undefined }, { deadlineMs: CONFIRM_MS });
     try {
       while (this.mode === 'leaving') {
@@ -213,7 +215,7 @@ export class Worker implements AsyncDisposable {
         this.attachment.want(false);
         const { held } = await retrying(ask, { clock, random, giveUpMs: CONFIRM_MS });
         if (held === 0 || clock.monotonic() > endsAt) return;
-        await clock.sleep(CONFIRM_EVERY_MS);
+        await clock.sleep(backoff.nextMs());
         if (this.attachment.holding.idle) continue;
         this.attachment.want(true);
         await this.emptied();
