@@ -87,6 +87,10 @@ export const fields = {
   TICK_STALE_MS: ms(5_000, 'A gap between ticks that counts as an outage'),
   OUTAGE_GRACE_MS: ms(15_000, 'After an outage nothing expires and nobody dies for so long'),
   REATTACH_GRACE_MS: ms(15_000, 'An attached worker whose stream is gone is dead unless it attaches again by then'),
+  RESET_GRACE_MS: ms(
+    3_000,
+    'The same where its host closed the stream without a word, as it does for a killed process, unless most other streams broke with it',
+  ),
   MAX_UNSETTLED: count(1_024, 'So many results of one attached worker may wait for their settlement'),
   SETTLE_MS: ms(1_000, "The settlement of an attached worker's result waits so long for others, or for its next job, to go along with"),
   SESSION_WINDOW: count(1_024, 'So many jobs of one session may be under way'),

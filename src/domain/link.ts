@@ -82,8 +82,11 @@ export interface LinkEvents {
   delivered(lease: LeaseRef, ref: WorkerRef, delivery: Delivery): void;
   /** The worker itself was heard: an answer, whatever it said. */
   heard(ref: WorkerRef): void;
-  /** The link is gone, not by our own close. For links that the worker opens (ATTACHED); others are made anew when needed. */
-  closed(link: Link, reason: string): void;
+  /**
+   * The link is gone, not by our own close. `reset`: the worker's host closed it without a word, as it does for a process that was killed. For
+   * links that the worker opens (ATTACHED); others are made anew when needed.
+   */
+  closed(link: Link, reason: string, reset: boolean): void;
 }
 
 /**

@@ -24,6 +24,8 @@ export interface AdopterOptions {
   observer: Pick<Observer, 'spared'>;
   probeOnce: (target: DialTarget, timeoutMs: number) => Promise<ProbeAnswer>;
   timeoutMs: number;
+  /** How long an attached worker may take to come back over another stream. */
+  reattachMs: number;
   /** A worker that holds something has come: what it holds is compared with Redis. */
   onHolding: (link: Link) => void;
   onError: (error: unknown) => void;
@@ -75,14 +77,14 @@ export class Adopter {
 
   /** Redis names this replica as that worker's home: the link that belongs to it. Answers whether there is one now. Never rejects. */
   async openLink(pool: string, id: string, epoch: string): Promise<boolean> {
-    const { store, links, onError } = this.#options;
+    const { store, links, reattachMs, onError } = this.#options;
     try {
       const [record] = await store.readWorkers(pool, [id]);
       if (!record || record.state === 'dead' || record.home !== store.home || record.link !== epoch) return false;
       const target = targetOf(record, epoch);
       if (target) links.open(target);
       // Its stream went while Redis did not answer.
-      else await this.#options.matching.call(pool, () => store.workers.detach(record, 'detached'));
+      else await this.#options.matching.call(pool, () => store.workers.detach(record, 'detached', reattachMs));
       return target !== undefined;
     } catch (error) {
       onError(error);

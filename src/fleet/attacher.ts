@@ -25,6 +25,10 @@ export interface AttacherOptions {
   turnOverMs: number;
   /** How long a worker may take to come back over another stream. */
   reattachMs: number;
+  /** The same for one whose stream its host closed without a word. */
+  resetGraceMs: number;
+  /** This replica ends its streams itself. */
+  stopping: () => boolean;
   /** Tells Redis at once that these attempts of one pool were sent. Never rejects. */
   confirm: (pool: string, attempts: readonly Attempt[]) => Promise<void>;
   onError: (error: unknown) => void;
@@ -38,6 +42,10 @@ export interface HeldByWorker extends LeaseName {
 type OpenLink = (ref: WorkerRef, abandon: LeaseName[]) => Link;
 
 const TURN_JITTER = 0.2;
+/** After that part of its time it is seen whether a worker is back, and whether other streams broke with its own. */
+const LOOK = 1 / 3;
+/** So many streams that break together may be more than a host that died. */
+const MANY = 3;
 
 /** Workers that open streams to this replica: their coming, going, and moving on. */
 export class Attacher {
@@ -46,6 +54,8 @@ export class Attacher {
   readonly #renewAt = new Map<Link, number>();
   /** A fleet that comes back at once must not keep jobs waiting: what all of them ask at once would be answered at once. */
   readonly #turns: Turns;
+  /** Monotonic ms of the streams that were reset lately. */
+  #resets: number[] = [];
 
   constructor(options: AttacherOptions) {
     this.#options = options;
@@ -98,9 +108,9 @@ export class Attacher {
     throw refusal(info, attached);
   }
 
-  /** The stream of that link is gone: the worker has a while to come back. */
-  async detached(link: Link, reason: string): Promise<void> {
-    const { store, matching, links, running, confirm, onError } = this.#options;
+  /** The stream of that link is gone: the worker has a while to come back. `reset`: its host closed it without a word. */
+  async detached(link: Link, reason: string, reset = false): Promise<void> {
+    const { links, running, confirm, reattachMs, onError } = this.#options;
     this.#renewAt.delete(link);
     if (this.#numberedAnew(link)) return;
     links.release(link.ref, reason);
@@ -110,7 +120,8 @@ export class Attacher {
       running.ofWorker(pool, id).filter((attempt) => attempt.link === epoch && attempt.phase === 'accepted'),
     );
     try {
-      await matching.call(link.ref.pool, () => store.workers.detach(link.ref, reason.slice(0, 60)));
+      await this.#detach(link, reason, reattachMs);
+      if (reset) void this.#hasten(link, reason);
     } catch (error) {
       // Its home lives and has no link to it: found when a job is for it, or by the search for orphans once this home is gone.
       onError(error);
@@ -164,12 +175,35 @@ export class Attacher {
     return there !== undefined && there !== link && there.ref.boot === boot && there.ref.link === epoch;
   }
 
+  async #detach({ ref }: Link, reason: string, graceMs: number): Promise<void> {
+    const { store, matching } = this.#options;
+    await matching.call(ref.pool, () => store.workers.detach(ref, reason.slice(0, 60), graceMs));
+  }
+
+  /**
+   * A process that was killed never comes back, and its jobs wait for it; a worker that lost its stream is back within a moment. Whoever is not
+   * gets a shorter time. If most streams broke together, a proxy or a network did, and everybody keeps the whole time. Never rejects.
+   */
+  async #hasten(link: Link, reason: string): Promise<void> {
+    const { links, clock, resetGraceMs, stopping, onError } = this.#options;
+    const at = clock.monotonic();
+    const lookMs = resetGraceMs * LOOK;
+    this.#resets = this.#resets.filter((one) => at - one < 2 * lookMs);
+    this.#resets.push(at);
+    await clock.sleep(lookMs);
+    const together = this.#resets.filter((one) => Math.abs(at - one) < lookMs).length;
+    const left = [...links.all()].filter(({ contract }) => contract === 'ATTACHED').length;
+    if (stopping() || (together >= MANY && together > left)) return;
+    // Not done, it has the longer time.
+    await this.#detach(link, reason, resetGraceMs - lookMs).catch(onError);
+  }
+
   async #detachLater(link: Link, reason: string): Promise<void> {
-    const { store, matching, clock, reattachMs, onError } = this.#options;
+    const { clock, reattachMs, onError } = this.#options;
     for (let tries = 0; tries < DETACH_TRIES; tries++) {
       await clock.sleep(reattachMs / DETACH_TRIES);
       try {
-        await matching.call(link.ref.pool, () => store.workers.detach(link.ref, reason.slice(0, 60)));
+        await this.#detach(link, reason, reattachMs);
         return;
       } catch (error) {
         onError(error);

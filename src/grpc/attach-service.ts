@@ -39,6 +39,8 @@ export function createAttach(options: AttachServiceOptions): handleBidiStreaming
   return (call) => new Attachment(call, options).start();
 }
 
+const INSIST_MS = { first: 100, most: 2_000 };
+
 /** opening (nothing heard) → attaching (Hello heard, Redis asked) → attached → over. */
 type Stage = 'opening' | 'attaching' | 'attached' | 'over';
 
@@ -50,6 +52,7 @@ class Attachment {
   /** Whose word the frames are. */
   #by = ANYBODY;
   #link: AttachedLink | undefined;
+  readonly #insisted = new Map<string, () => Promise<unknown>>();
 
   constructor(call: AttachCall, options: AttachServiceOptions) {
     this.#call = call;
@@ -59,9 +62,10 @@ class Attachment {
 
   start(): void {
     this.#call.on('data', (request: AttachRequest) => this.#take(request));
-    this.#call.on('end', () => this.#gone('ended by the worker'));
+    // A connection that was reset ends too, and is only told to be in the turn after.
+    this.#call.on('end', () => queueMicrotask(() => this.#gone(this.#call.cancelled ? 'broken off' : 'ended by the worker', this.#call.cancelled)));
     this.#call.on('error', (error: Error) => this.#gone(error.message));
-    this.#call.on('cancelled', () => this.#gone('broken off'));
+    this.#call.on('cancelled', () => this.#gone('broken off', true));
   }
 
   /** A frame that is refused ends the stream: its worker is told why, and comes back. */
@@ -93,10 +97,10 @@ class Attachment {
       case 'received':
         return this.#ask(this.#received(link, frame.value.held));
       case 'resize':
-        return this.#ask(this.#options.manager.resize(link.ref, Math.min(frame.value.slots, this.#options.limits.maxSlots)));
+        return this.#insist('resize', () => this.#options.manager.resize(link.ref, Math.min(frame.value.slots, this.#options.limits.maxSlots)));
       case 'goodbye': {
         link.leaves();
-        return this.#ask(this.#options.manager.leave(link.ref, boundedMs(frame.value.drainTimeout), this.#by));
+        return this.#insist('goodbye', () => this.#options.manager.leave(link.ref, boundedMs(frame.value.drainTimeout), this.#by));
       }
       case 'pong':
         return link.pong(Number(frame.value.nonce), checkHeld(frame.value.held, 'pong.held'));
@@ -177,6 +181,25 @@ class Attachment {
     });
   }
 
+  /** What the worker says once: said to Redis until it is done, the worker says otherwise, or the stream is over. */
+  #insist(what: 'resize' | 'goodbye', say: () => Promise<unknown>): void {
+    this.#insisted.set(what, say);
+    const until = async () => {
+      for (let waitMs = INSIST_MS.first; this.#insisted.get(what) === say; waitMs = Math.min(2 * waitMs, INSIST_MS.most)) {
+        try {
+          await say();
+          this.#insisted.delete(what);
+        } catch (error) {
+          // Whatever else Redis says of it, it will say again.
+          if (!(error instanceof MusterError) || error.code !== 'unavailable' || this.#stage !== 'attached') throw error;
+          this.#options.onError(error);
+          await this.#options.link.clock.sleep(waitMs);
+        }
+      }
+    };
+    this.#ask(until());
+  }
+
   #refuse(thrown: unknown): void {
     const { onError } = this.#options;
     if (!(thrown instanceof MusterError)) onError(thrown);
@@ -187,11 +210,12 @@ class Attachment {
     link?.gone(`refused: ${error.reason}`);
   }
 
-  #gone(reason: string): void {
+  /** `reset`: without a word of the worker. */
+  #gone(reason: string, reset = false): void {
     if (this.#stage === 'over') return;
     const attached = this.#stage === 'attached';
     this.#stage = 'over';
-    if (attached) this.#link?.gone(reason);
+    if (attached) this.#link?.gone(reason, reset);
     this.#stream.end();
   }
 }

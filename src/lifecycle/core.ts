@@ -72,7 +72,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
       if (!(stopping() && delivery.kind === 'unknown')) dispatcher.delivered(lease, ref, delivery);
     },
     heard: () => undefined,
-    closed: (link, reason) => void attacher.detached(link, reason),
+    closed: (link, reason, reset) => void attacher.detached(link, reason, reset),
   };
   const links = new FleetLinks({ table: new LinkTable(config.MAX_LINKS), dialer, events, running, observer });
 
@@ -151,7 +151,16 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     onError,
   });
   const common = { store, matching, links, running, clock, probeOnce: probe, onHolding: (link: Link) => void prober.probe(link) };
-  const adopter = new Adopter({ ...common, checks, judgement, keysProven, observer, timeoutMs: config.PING_TIMEOUT_MS, onError });
+  const adopter = new Adopter({
+    ...common,
+    checks,
+    judgement,
+    keysProven,
+    observer,
+    timeoutMs: config.PING_TIMEOUT_MS,
+    reattachMs: config.REATTACH_GRACE_MS,
+    onError,
+  });
   const registrar = new Registrar({ ...common, policy, pingTimeoutMs: config.PING_TIMEOUT_MS, maxLinks: config.MAX_LINKS });
   const attacher = new Attacher({
     ...common,
@@ -160,6 +169,8 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     concurrency: config.ATTACH_CONCURRENCY,
     turnOverMs: TURN_OVER * config.CONNECTION_AGE_MS,
     reattachMs: config.REATTACH_GRACE_MS,
+    resetGraceMs: Math.min(config.RESET_GRACE_MS, config.REATTACH_GRACE_MS),
+    stopping,
     confirm,
     onError,
   });

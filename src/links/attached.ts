@@ -213,12 +213,12 @@ export class AttachedLink implements Link {
     this.#pings.get(nonce)?.(held);
   }
 
-  /** From the stream: it is gone, not by our own end. */
-  gone(reason: string): void {
+  /** From the stream: it is gone, not by our own end. `reset`: the worker's host closed it without a word. */
+  gone(reason: string, reset = false): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#over();
-    this.#events.closed(this, reason);
+    this.#events.closed(this, reason, reset);
   }
 
   /** Past the bound the worker is no honest one, or its state is another's: it is told, and has to attach anew. */

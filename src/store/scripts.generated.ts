@@ -949,10 +949,15 @@ local held = call('HLEN', held_key(worker))
 if held == 0 then
   bury_worker(w, 'deregistered')
 else
+  local missed = w.state == 'suspect'
   w.leaving = true
   call('HSET', worker_key(worker), 'leaving', '1')
   bench(w, 'draining', 'deregistered')
-  if timeout ~= '' then call('ZADD', DEADLINES, NOW + tonumber(timeout), '@' .. worker) end
+  if timeout ~= '' then
+    call('ZADD', DEADLINES, NOW + tonumber(timeout), '@' .. worker)
+  elseif not missed then
+    call('ZREM', DEADLINES, '@' .. worker)
+  end
 end
 local more = match()
 return done({ 'ok', held }, more)`].join('\n'),
@@ -968,18 +973,18 @@ act(who, 'PutPoolDescriptors', '')
 return '1'`].join('\n'),
   },
   detach: {
-    args: ['worker', 'boot', 'link', 'reason'],
+    args: ['worker', 'boot', 'link', 'reason', 'grace'],
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, reason = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+    source: [base, workers, jobs, bury, match, String.raw`local worker, boot, link, reason, grace = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local w = worker_get(worker)
 if not w.state or w.state == 'dead' or w.boot ~= boot or w.home ~= HOME or w.link ~= link then return done('stale', 0) end
 if w.leaving and call('HLEN', held_key(worker)) == 0 then
   bury_worker(w, 'deregistered')
 else
   if w.state ~= 'suspect' then suspect(w, reason) end
-  call('ZADD', DEADLINES, 'NX', NOW + REATTACH_GRACE_MS, '@' .. worker)
+  call('ZADD', DEADLINES, 'LT', NOW + tonumber(grace), '@' .. worker)
 end
 local more = match()
 return done('ok', more)`].join('\n'),

@@ -185,10 +185,12 @@ export function deregister(m: Model, { worker, boot, timeoutMs }: CallOf<'deregi
   if (held === 0) {
     m.buryWorker(w);
   } else {
+    const missed = w.state === 'suspect';
     w.leaving = true;
     m.unlist(w);
     w.state = 'draining';
     if (timeoutMs !== undefined) m.deadlines.set(`@${worker}`, m.now + timeoutMs);
+    else if (!missed) m.deadlines.delete(`@${worker}`);
   }
   m.match();
   return { status: 'ok', held };

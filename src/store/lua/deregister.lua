@@ -11,10 +11,16 @@ local held = call('HLEN', held_key(worker))
 if held == 0 then
   bury_worker(w, 'deregistered')
 else
+  local missed = w.state == 'suspect'
   w.leaving = true
   call('HSET', worker_key(worker), 'leaving', '1')
   bench(w, 'draining', 'deregistered')
-  if timeout ~= '' then call('ZADD', DEADLINES, NOW + tonumber(timeout), '@' .. worker) end
+  -- Without one, the deadline of a stream that broke before is void too: the worker says this over the next.
+  if timeout ~= '' then
+    call('ZADD', DEADLINES, NOW + tonumber(timeout), '@' .. worker)
+  elseif not missed then
+    call('ZREM', DEADLINES, '@' .. worker)
+  end
 end
 local more = match()
 return done({ 'ok', held }, more)

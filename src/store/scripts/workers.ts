@@ -203,9 +203,10 @@ export class WorkerScripts {
     });
   }
 
-  async detach(ref: WorkerRef, reason: string): Promise<Matched<'ok' | 'stale'>> {
+  /** The worker has `graceMs` to attach again. */
+  async detach(ref: WorkerRef, reason: string, graceMs: number): Promise<Matched<'ok' | 'stale'>> {
     failpoint('detach-before');
-    const reply = await this.#run.run('detach', ref.pool, { worker: ref.id, boot: ref.boot, link: ref.link, reason });
+    const reply = await this.#run.run('detach', ref.pool, { worker: ref.id, boot: ref.boot, link: ref.link, reason, grace: graceMs });
     return this.#matched(ref.pool, reply, (own) => text(own) as 'ok' | 'stale');
   }
 

@@ -198,3 +198,48 @@ test('what a RUNNER was never given is given to it by the replica where it regis
   await until(() => worker.assignments.length === 1, { what: 'the assignment', timeoutMs: 900 });
   await redis.zrem(keys.homes(pool), 'gone');
 });
+
+describe('a worker that runs what it should not is told to stop until it has', () => {
+  test.concurrent('a RUNNER that missed the abort of a cancelled job: at each sweep, and then its slot is free', async () => {
+    const pool = uniquePool();
+    const worker = await acceptingWorker('w');
+    await register(a.api, { id: 'w', pool, port: worker.port, boot: 'life1' });
+    await submit(a.api, { pool, id: 'j', work: kind });
+    await until(() => worker.held.length > 0, { what: 'the worker to be given the job' });
+    await a.api.cancelJob({ pool, id: 'j' });
+    await until(() => worker.aborted.length > 3, { what: 'several aborts' });
+    expect(new Set(worker.aborted.map(({ jobId }) => jobId))).toEqual(new Set(['j']));
+    worker.held.splice(0);
+    await until(async () => (await redis.hlen(keys.held(pool, 'w'))) === 0, { what: 'the slot to be free' });
+  });
+
+  test.concurrent('a RUNNER that registers with a job that nobody knows', async () => {
+    const pool = uniquePool();
+    const worker = await acceptingWorker('w');
+    worker.held.push({ jobId: 'unknown', fence: '5' });
+    await register(a.api, { id: 'w', pool, port: worker.port, boot: 'life1' });
+    await until(() => worker.aborted.length > 2, { what: 'several aborts' });
+    expect(worker.aborted[0]).toMatchObject({ jobId: 'unknown', fence: '5' });
+    // What it is given meanwhile is its own.
+    await submit(a.api, { pool, id: 'j', work: kind });
+    await until(() => worker.assignments.length > 0, { what: 'a job of its own' });
+    const before = worker.aborted.length;
+    await until(() => worker.aborted.length > before + 1, { what: 'more aborts' });
+    expect(worker.aborted.some(({ jobId }) => jobId === 'j')).toBe(false);
+  });
+
+  test.concurrent('a lease that nobody follows any more is sent to its RUNNER again', async () => {
+    const pool = uniquePool();
+    const worker = await acceptingWorker('w');
+    await register(a.api, { id: 'w', pool, port: worker.port, boot: 'life1' });
+    await submit(a.api, { pool, id: 'j', work: kind });
+    await until(async () => (await redis.hget(keys.job(pool, 'j'), 'delivered')) === '1', { what: 'the delivery' });
+    // As if another replica had adopted it, and the reply that said so were lost.
+    await redis.hset(keys.worker(pool, 'w'), { home: b.id, link: '2' });
+    await register(b.api, { id: 'w', pool, port: worker.port, boot: 'life1' });
+    const due = async () => Number(await redis.zscore(keys.leases(pool), 'j'));
+    const first = await due();
+    await until(async () => (await due()) > first + LEASE_MS, { what: 'the lease to be renewed' });
+    expect(worker.assignments).toHaveLength(1);
+  });
+});

@@ -109,10 +109,10 @@ test('a new boot is refused while the old life is attached; once its stream is g
   const p = await fixture.pool();
   const { ref } = await holding(p, [{ id: 'j1', delivered: true }]);
   expect((await attach(p, { by: p.r2, boot: 'b2' })).reply).toEqual({ kind: 'exists', home: 'r1' });
-  await p.r1.workers.detach(ref, 'cut');
+  await p.r1.workers.detach(ref, 'cut', 15_000);
   expect((await attach(p, { by: p.r2, boot: 'b2' })).reply).toMatchObject({ kind: 'ok', link: '2' });
   expect(await p.state('j1')).toBe('scheduled');
-  await p.r2.workers.detach({ ...ref, boot: 'b2', link: '2' }, 'cut');
+  await p.r2.workers.detach({ ...ref, boot: 'b2', link: '2' }, 'cut', 15_000);
   expect((await attach(p)).reply).toEqual({ kind: 'superseded' });
 });
 
@@ -125,7 +125,7 @@ test('a pool of another family refuses it', async () => {
 test('detach: suspect at once, its leases stay; dead at the end of its grace, not before', async () => {
   const p = await fixture.pool();
   const { ref } = await holding(p, [{ id: 'j1', delivered: true }]);
-  expect((await p.r1.workers.detach(ref, 'cut')).reply).toBe('ok');
+  expect((await p.r1.workers.detach(ref, 'cut', 15_000)).reply).toBe('ok');
   expect(await p.workerState()).toBe('suspect');
   expect(await p.free()).toEqual([]);
   expect(await p.state('j1')).toBe('running');
@@ -139,7 +139,7 @@ test('detach: suspect at once, its leases stay; dead at the end of its grace, no
 test('one that attaches again in time lives on', async () => {
   const p = await fixture.pool();
   const { ref, leases } = await holding(p, [{ id: 'j1', delivered: true }]);
-  await p.r1.workers.detach(ref, 'cut');
+  await p.r1.workers.detach(ref, 'cut', 15_000);
   await p.pass(0, 14_000);
   await attach(p, { slots: 4, held: leases.map((lease) => held(lease)) });
   await p.pass(14_000, 16_000);
@@ -151,7 +151,7 @@ test('a stream that was replaced ends without any meaning', async () => {
   const p = await fixture.pool();
   await attach(p);
   await attach(p, { by: p.r2 });
-  const { value, diff } = await p.during(() => p.r1.workers.detach({ pool: p.name, id: 'w1', boot: 'b1', link: '1' }, 'cut'));
+  const { value, diff } = await p.during(() => p.r1.workers.detach({ pool: p.name, id: 'w1', boot: 'b1', link: '1' }, 'cut', 15_000));
   expect(value.reply).toBe('stale');
   expect(diff).toEqual({});
 });
@@ -179,4 +179,24 @@ test('resize: up gives it more, to none takes it off the list; another link writ
   expect(await p.workerState()).toBe('busy');
   expect(await p.free()).toEqual([]);
   expect(await p.during(() => p.r1.workers.resize({ ...ref, link: '9' }, 5))).toMatchObject({ value: { reply: 'stale' }, diff: {} });
+});
+
+test('a leaving worker whose stream broke and that is back does not die of that stream, once it has said goodbye again', async () => {
+  const p = await fixture.pool();
+  const { ref, leases } = await holding(p, [{ id: 'j1', delivered: true }]);
+  await p.r1.workers.deregister(p.name, 'w1', 'b1');
+  await p.r1.workers.detach(ref, 'cut', 15_000);
+  await attach(p, { slots: 4, held: leases.map((lease) => held(lease)) });
+  await p.r1.workers.deregister(p.name, 'w1', 'b1');
+  await p.pass(0, 16_000);
+  expect([await p.workerState(), await p.state('j1')]).toEqual(['draining', 'running']);
+});
+
+test('detach: said again with less time, the worker has that; with more, it keeps what it had', async () => {
+  const p = await fixture.pool();
+  const { ref } = await holding(p, [{ id: 'j1', delivered: true }]);
+  await p.r1.workers.detach(ref, 'cut', 15_000);
+  await p.r1.workers.detach(ref, 'cut', 2_000);
+  await p.r1.workers.detach(ref, 'cut', 15_000);
+  expect((await p.dump()).get('deadlines.@w1')).toBe('t+2000');
 });

@@ -69,3 +69,36 @@ test('a sweep of many asks them by the 32, over half the interval, and not those
   expect(asked.length).toBe(99);
   expect(new Map(asked.map((one) => [one.id, one.at]))).toEqual(new Map(links.slice(0, -1).map(({ ref }, i) => [ref.id, at(i)])));
 });
+
+test('an attached worker that names a lease which was taken away is told again, at each probe; one that it was given meanwhile it keeps', async () => {
+  const revoked: string[] = [];
+  const link = {
+    ref: { pool: 'p', id: 'w', boot: 'b', link: '1' },
+    contract: 'ATTACHED',
+    isOpen: () => false,
+    probe: async () => ({
+      workerId: 'w',
+      boot: 'b',
+      busy: false,
+      held: ['taken', 'new'].map((jobId) => ({ jobId, fence: '1', done: false })),
+      tellsIdle: true,
+    }),
+    revoke: (jobId: string) => void revoked.push(jobId),
+    abort: () => Promise.reject(new Error('it is revoked')),
+  } as unknown as Link;
+  const held = [[{ jobId: 'taken', fence: '1', quarantined: true }]];
+  const younger = { jobId: 'new', fence: '1', quarantined: false };
+  let reads = 0;
+  const options = {
+    store: {
+      readHeld: async () => (reads++ % 2 === 0 ? held : [[...(held[0] ?? []), younger]]),
+      workers: { probed: async () => 'ok' },
+    },
+    running: new Running(),
+  };
+  const { made, told } = prober(options as unknown as Partial<ProberOptions>);
+  await made.probe(link);
+  await made.probe(link);
+  expect(revoked).toEqual(['taken', 'taken']);
+  expect(told).toEqual([]);
+});
