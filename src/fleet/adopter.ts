@@ -1,6 +1,7 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
+import { Lanes } from '../domain/lanes.js';
 import { type DialTarget, type Link, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
 import type { Observer } from '../domain/observer.js';
 import type { WorkerRecord } from '../domain/worker.js';
@@ -54,7 +55,9 @@ export class Adopter {
 
   /** Looks for orphans whose check was lost: in all pools, now and then. */
   async searchAll(): Promise<void> {
-    for (const pool of await this.#options.store.pools()) await this.#search(pool);
+    const { store, onError } = this.#options;
+    const lanes = new Lanes<string>((pool) => store.shardOf(pool), 1);
+    await lanes.run(await store.pools(), (pool) => this.#search(pool).catch(onError));
   }
 
   /** Pages through the roll of a pool once, and has what is orphaned checked. false: a search is under way already. */

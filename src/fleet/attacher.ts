@@ -139,9 +139,9 @@ export class Attacher {
     }
   }
 
-  /** Every attached worker is asked to come back elsewhere. */
-  sendAway(reason: string): void {
-    for (const link of this.#options.links.all()) link.reattach?.(reason, this.#options.reattachMs);
+  /** Every attached worker, or those of one pool, is asked to come back elsewhere. */
+  sendAway(reason: string, pool?: string): void {
+    for (const link of this.#options.links.all()) if (pool === undefined || link.ref.pool === pool) link.reattach?.(reason, this.#options.reattachMs);
   }
 
   /** Sent over its former stream to this very replica, and not arrived: the script sends them again or has given them up. */

@@ -1,6 +1,7 @@
 import type { Clock, Random } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import type { Outcome } from '../domain/job.js';
+import { Lanes } from '../domain/lanes.js';
 import { type LeaseRef, type Link, otherThan, type ProbeAnswer, ProbeFailed, untrusted } from '../domain/link.js';
 import type { HeldLease } from '../domain/worker.js';
 import type { Finisher } from '../jobs/finisher.js';
@@ -44,6 +45,14 @@ interface Due {
   standing: Exclude<Standing, 'moved'>;
 }
 
+/** Links of one pool, as many as one script call takes. */
+interface LinkPage {
+  pool: string;
+  links: Link[];
+}
+
+/** Pages of one shard that are looked at at once. */
+const PAGES_AT_ONCE = 4;
 /** Workers a script call. */
 const PAGE = 200;
 /** The questions of a sweep are spread over that part of the interval; what is left is for answers that take long. */
@@ -91,24 +100,39 @@ export class Prober {
   }
 
   async #due(all: Link[]): Promise<Due[]> {
-    const { store, running } = this.#options;
+    const { store, onError } = this.#options;
     const due: Due[] = [];
-    for (const page of pages(all)) {
-      const standings = await store.workers.standing(
-        page.pool,
-        page.links.map(({ ref }) => ref),
-      );
-      for (const [i, link] of page.links.entries()) {
-        const standing = standings[i] ?? 'moved';
-        if (standing === 'moved') {
-          this.#options.links.release(link.ref);
-          continue;
-        }
-        const unsettled = standing === 'unsettled' || this.#astray.has(link) || running.ofWorker(page.pool, link.ref.id).some(isRestless);
-        if (unsettled || this.#quiet(link)) due.push({ link, standing: unsettled ? 'unsettled' : standing });
+    const away = new Set<string>();
+    const lanes = new Lanes<LinkPage>(({ pool }) => store.shardOf(pool), PAGES_AT_ONCE);
+    // A server that is away is no reason to leave the workers of others unasked, nor to wait for it page by page.
+    await lanes.run(pages(all), async (page) => {
+      const shard = store.shardOf(page.pool);
+      if (away.has(shard)) return;
+      try {
+        due.push(...(await this.#dueOf(page)));
+      } catch (error) {
+        away.add(shard);
+        onError(error);
       }
-    }
+    });
     return due;
+  }
+
+  async #dueOf(page: LinkPage): Promise<Due[]> {
+    const { store, running } = this.#options;
+    const standings = await store.workers.standing(
+      page.pool,
+      page.links.map(({ ref }) => ref),
+    );
+    return page.links.flatMap((link, i): Due[] => {
+      const standing = standings[i] ?? 'moved';
+      if (standing === 'moved') {
+        this.#options.links.release(link.ref);
+        return [];
+      }
+      const unsettled = standing === 'unsettled' || this.#astray.has(link) || running.ofWorker(page.pool, link.ref.id).some(isRestless);
+      return unsettled || this.#quiet(link) ? [{ link, standing: unsettled ? 'unsettled' : standing }] : [];
+    });
   }
 
   /** A call that is open is a word of the worker to come; an attached one speaks by its beats. */
@@ -269,9 +293,9 @@ export class Prober {
 }
 
 /** Those of one pool together, not too many for one script. */
-function pages(links: Link[]): { pool: string; links: Link[] }[] {
-  const open = new Map<string, { pool: string; links: Link[] }>();
-  const all: { pool: string; links: Link[] }[] = [];
+function pages(links: Link[]): LinkPage[] {
+  const open = new Map<string, LinkPage>();
+  const all: LinkPage[] = [];
   for (const link of links) {
     const { pool } = link.ref;
     let page = open.get(pool);

@@ -5,6 +5,7 @@ import { type DialTarget, type Link, otherThan, type ProbeAnswer, ProbeFailed } 
 import { type Address, formatAddress, type WorkerInfo, type WorkerRecord } from '../domain/worker.js';
 import type { Matching } from '../jobs/matching.js';
 import type { Running } from '../jobs/running.js';
+import { keys } from '../store/keys.js';
 import type { Store } from '../store/store.js';
 import { noteForeign } from './foreign.js';
 import type { FleetLinks } from './links.js';
@@ -59,7 +60,7 @@ export class Registrar {
       );
     }
     await store.enter(info.pool);
-    const lock = await store.locks.acquire(`worker:${info.pool}:${info.id}`, 3 * pingTimeoutMs, pingTimeoutMs);
+    const lock = await store.locks.acquire(keys.workerLock(info.pool, info.id), 3 * pingTimeoutMs, pingTimeoutMs);
     if (!lock)
       throw new MusterError('aborted', 'REGISTRATION_BUSY', `another registration of worker ${info.id} is under way: try again`, {
         retryAfterMs: 500,

@@ -1,6 +1,7 @@
 import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import type { Assignment } from '../domain/job.js';
+import { Lanes } from '../domain/lanes.js';
 import type { Matched } from '../store/parse.js';
 import type { JobScripts } from '../store/scripts/jobs.js';
 
@@ -11,10 +12,14 @@ export interface MatchingOptions {
   deliver: (assignments: Assignment[], calledAt: number) => void;
   /** An undelivered lease of ours may be found by `mine` for so long after its script ran. */
   deliveryMs: number;
+  /** Pools of one shard wait for the same Redis server. Default: all do. */
+  shardOf?: (pool: string) => string;
   onError: (error: unknown) => void;
 }
 
 const PAGE = 500;
+/** Pools of one shard that are asked about at once. */
+const AT_ONCE = 16;
 
 /**
  * What every script call that may match has in common: its assignments go out, what it left over is matched on, and when its reply did
@@ -25,9 +30,11 @@ export class Matching {
   readonly #pumping = new Set<string>();
   /** Pool → monotonic ms until which leases may turn up that nobody told us of. */
   readonly #doubts = new Map<string, number>();
+  readonly #lanes: Lanes<string>;
 
   constructor(options: MatchingOptions) {
     this.#options = options;
+    this.#lanes = new Lanes(options.shardOf ?? (() => ''), AT_ONCE);
   }
 
   async call<T>(pool: string, run: () => Promise<Matched<T>>): Promise<T> {
@@ -48,15 +55,20 @@ export class Matching {
     this.#doubts.set(pool, this.#options.clock.monotonic() + this.#options.deliveryMs);
   }
 
-  /** Asks for the leases that nobody told us of, where there may be any. Called on a timer. */
-  async recover(): Promise<void> {
-    for (const [pool, until] of [...this.#doubts]) {
-      try {
-        for (let offset = 0; offset >= 0; ) offset = await this.call(pool, () => this.#options.jobs.mine(pool, offset, PAGE));
-        if (this.#options.clock.monotonic() > until) this.#doubts.delete(pool);
-      } catch (error) {
-        this.#options.onError(error);
-      }
+  /** Asks for the leases that nobody told us of, where there may be any. Called on a timer; a shard that is still being asked is left out. */
+  recover(): Promise<void> {
+    return this.#lanes.run(this.#doubts.keys(), (pool) => this.#recover(pool));
+  }
+
+  async #recover(pool: string): Promise<void> {
+    const until = this.#doubts.get(pool);
+    if (until === undefined) return;
+    try {
+      for (let offset = 0; offset >= 0; ) offset = await this.call(pool, () => this.#options.jobs.mine(pool, offset, PAGE));
+      // In doubt again meanwhile: then it stays so.
+      if (this.#options.clock.monotonic() > until && this.#doubts.get(pool) === until) this.#doubts.delete(pool);
+    } catch (error) {
+      this.#options.onError(error);
     }
   }
 

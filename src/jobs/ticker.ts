@@ -1,5 +1,9 @@
 import type { Clock, Random } from '../domain/clock.js';
+import { MusterError } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
+import { Lanes } from '../domain/lanes.js';
+import { keys } from '../store/keys.js';
+import type { Held } from '../store/lock.js';
 import type { Store } from '../store/store.js';
 import type { Matching } from './matching.js';
 
@@ -19,6 +23,7 @@ export interface TickerOptions {
 const LIMIT = 200;
 /** Repetitions of one pool's tick within one round, so that one pool with much to do does not starve the others. */
 const ROUNDS = 10;
+/** Of the pools of one shard. */
 const AT_ONCE = 16;
 /** At most 2 s: so long nobody ticks after a ticker died. */
 const LOCK_TICKS = 4;
@@ -30,10 +35,12 @@ const LOCK_TICKS = 4;
 export class Ticker {
   readonly #options: TickerOptions;
   readonly #stop = new AbortController();
+  readonly #lanes: Lanes<string>;
   #running: Promise<void> | undefined;
 
   constructor(options: TickerOptions) {
     this.#options = options;
+    this.#lanes = new Lanes((pool) => options.store.shardOf(pool), AT_ONCE);
   }
 
   start(): void {
@@ -43,17 +50,19 @@ export class Ticker {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#running;
+    await this.#lanes.idle();
   }
 
   async #loop(): Promise<void> {
-    const { store, clock, random, tickMs, onError } = this.#options;
+    const { clock, random, tickMs, onError } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
       try {
-        const lock = await store.locks.acquire('ticker', LOCK_TICKS * tickMs, 0);
+        const lock = await this.#lock();
         if (lock) {
           while (!signal.aborted && lock.remainingMs() > tickMs) {
-            await this.runOnce();
+            // Not awaited: a shard that does not answer delays only its own pools.
+            this.runOnce().catch(onError);
             await clock.sleep(tickMs, signal);
           }
           await lock.release();
@@ -67,10 +76,24 @@ export class Ticker {
     }
   }
 
-  /** Ticks every pool once, and where there is much to do more often. */
+  /** undefined: another replica ticks. While the lock's server is away every replica ticks: that costs work and harms nothing. */
+  async #lock(): Promise<Pick<Held, 'remainingMs' | 'release'> | undefined> {
+    const { store, clock, tickMs, onError } = this.#options;
+    const ttlMs = LOCK_TICKS * tickMs;
+    try {
+      return await store.locks.acquire(keys.lock('ticker'), ttlMs, 0);
+    } catch (error) {
+      if (!(error instanceof MusterError && error.code === 'unavailable')) throw error;
+      onError(error);
+      const endsAt = clock.monotonic() + ttlMs;
+      return { remainingMs: () => endsAt - clock.monotonic(), release: async () => undefined };
+    }
+  }
+
+  /** Ticks every pool once, and where there is much to do more often. Leaves out the pools of a shard whose last round has not ended. */
   async runOnce(): Promise<void> {
     const pools = await this.#options.store.pools();
-    for (let i = 0; i < pools.length; i += AT_ONCE) await Promise.all(pools.slice(i, i + AT_ONCE).map((pool) => this.#tick(pool)));
+    await this.#lanes.run(pools, (pool) => this.#tick(pool));
   }
 
   async #tick(pool: string): Promise<void> {

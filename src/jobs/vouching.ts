@@ -34,6 +34,7 @@ interface Vouch {
   item: BeatItem;
   attempt?: Attempt;
   link?: Link;
+  heardAt?: number;
 }
 
 const CHUNK = 500;
@@ -48,13 +49,23 @@ export class Vouching {
   readonly #beats = new Map<string, number>();
   /** Link → the sign of life that was passed on last. */
   readonly #signs = new WeakMap<Link, number>();
+  /** Pools whose last words are on their way. */
+  readonly #saying = new Set<string>();
+  /** Pool → monotonic ms since which Redis takes nothing for it. */
+  readonly #silentSince = new Map<string, number>();
   #leaving = false;
 
   constructor(options: VouchingOptions) {
     this.#options = options;
   }
 
-  /** Called every CONFIRM_MS at the least. Answers how many items were said. */
+  /** Pools for which Redis has taken nothing for longer than that. */
+  silent(ms: number): string[] {
+    const now = this.#options.clock.monotonic();
+    return [...this.#silentSince].filter(([, since]) => now - since > ms).map(([pool]) => pool);
+  }
+
+  /** Called every CONFIRM_MS at the least. A pool of which Redis has not taken the last items yet is left out. Answers how many items were said. */
   async runOnce(): Promise<number> {
     const said = await Promise.all([...this.#due()].map(([pool, vouches]) => this.#say(pool, vouches)));
     return said.reduce((sum, n) => sum + n, 0);
@@ -103,13 +114,14 @@ export class Vouching {
     };
     for (const link of links.all()) {
       const { pool, id } = link.ref;
+      if (this.#saying.has(pool)) continue;
       if (now - (this.#beats.get(pool) ?? Number.NEGATIVE_INFINITY) >= homeBeatMs) of(pool);
       const passedOn = this.#signs.get(link) ?? Number.NEGATIVE_INFINITY;
       if (link.heardAt < 0 || link.heardAt - passedOn < signMs) continue;
-      this.#signs.set(link, link.heardAt);
-      of(pool).push({ item: { worker: id, link: link.ref.link, ageMs: now - link.heardAt }, link });
+      of(pool).push({ item: { worker: id, link: link.ref.link, ageMs: now - link.heardAt }, link, heardAt: link.heardAt });
     }
     for (const attempt of running.all()) {
+      if (this.#saying.has(attempt.pool)) continue;
       const since = attempt.vouchedAt === 0 ? attempt.since : attempt.vouchedAt;
       // A run timeout is enforced once its lease is confirmed: a short one must not wait for that.
       const confirmAfterMs = Math.min(confirmMs, attempt.runTimeoutMs ?? confirmMs);
@@ -119,6 +131,15 @@ export class Vouching {
   }
 
   async #say(pool: string, vouches: Vouch[]): Promise<number> {
+    this.#saying.add(pool);
+    try {
+      return await this.#sayAll(pool, vouches);
+    } finally {
+      this.#saying.delete(pool);
+    }
+  }
+
+  async #sayAll(pool: string, vouches: Vouch[]): Promise<number> {
     const { clock, workers, matching, observer, onError } = this.#options;
     for (let i = 0; i === 0 || i < vouches.length; i += CHUNK) {
       const chunk = vouches.slice(i, i + CHUNK);
@@ -129,17 +150,22 @@ export class Vouching {
         if (chunk.some(({ attempt }) => attempt?.vouchedAt === 0)) failpoint('confirm-before');
         const answers = await matching.call(pool, () => workers.beat(pool, items, this.#leaving));
         this.#beats.set(pool, now);
+        this.#silentSince.delete(pool);
         chunk.forEach((vouch, j) => {
           this.#read(vouch, answers[j] ?? 'ok', now);
         });
       } catch (error) {
         onError(error);
+        if (!this.#silentSince.has(pool)) this.#silentSince.set(pool, now);
+        // Its server is away: each further chunk would wait as long as this one. What was not said is due again at once.
+        return i;
       }
     }
     return vouches.length;
   }
 
-  #read({ attempt, link, item }: Vouch, answer: BeatAnswer, now: number): void {
+  #read({ attempt, link, item, heardAt }: Vouch, answer: BeatAnswer, now: number): void {
+    if (link && heardAt !== undefined) this.#signs.set(link, heardAt);
     if (attempt) {
       attempt.vouchedAt = now;
       // A result that is on its way gets its verdict by itself.

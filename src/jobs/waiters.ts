@@ -40,9 +40,10 @@ const READ_AT_ONCE = 64;
 export class Waiters {
   readonly #options: WaitersOptions;
   readonly #waiters = new Map<string, Set<Waiter>>();
-  readonly #due = new Map<string, { pool: string; id: string }>();
+  /** Pool → jobs that are to be read. */
+  readonly #due = new Map<string, Set<string>>();
+  readonly #reading = new Set<string>();
   #count = 0;
-  #reading = false;
 
   constructor(options: WaitersOptions) {
     this.#options = options;
@@ -84,10 +85,10 @@ export class Waiters {
 
   /** Somebody else's script ended it, or may have. */
   look(pool: string, id: string): void {
-    const key = `${pool} ${id}`;
-    if (!this.#waiters.has(key)) return;
-    this.#due.set(key, { pool, id });
-    void this.#readDue();
+    if (!this.#waiters.has(`${pool} ${id}`)) return;
+    const due = this.#due.get(pool) ?? new Set();
+    this.#due.set(pool, due.add(id));
+    void this.#readDue(pool);
   }
 
   /** Whoever was not told for long enough reads again. Called on a timer. */
@@ -102,23 +103,17 @@ export class Waiters {
     }
   }
 
-  /** One reading at a time; what becomes due meanwhile goes with the next. */
-  async #readDue(): Promise<void> {
-    if (this.#reading) return;
-    this.#reading = true;
-    while (this.#due.size > 0) {
-      const [first] = this.#due.values();
-      if (!first) break;
-      const ids: string[] = [];
-      for (const [key, { pool, id }] of this.#due) {
-        if (pool !== first.pool) continue;
-        ids.push(id);
-        this.#due.delete(key);
-        if (ids.length === READ_AT_ONCE) break;
-      }
-      await this.#read(first.pool, ids);
+  /** One reading at a time, a pool; what becomes due meanwhile goes with the next. */
+  async #readDue(pool: string): Promise<void> {
+    if (this.#reading.has(pool)) return;
+    this.#reading.add(pool);
+    for (let due = this.#due.get(pool); due !== undefined; due = this.#due.get(pool)) {
+      const ids = [...due].slice(0, READ_AT_ONCE);
+      for (const id of ids) due.delete(id);
+      if (due.size === 0) this.#due.delete(pool);
+      await this.#read(pool, ids);
     }
-    this.#reading = false;
+    this.#reading.delete(pool);
   }
 
   async #read(pool: string, ids: string[]): Promise<void> {

@@ -81,6 +81,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     clock,
     deliver: (assignments, calledAt) => dispatcher.deliver(assignments, calledAt),
     deliveryMs: config.DELIVERY_MS,
+    shardOf: (pool) => store.shardOf(pool),
     onError,
   });
   const batches = { batchMax: config.BATCH_MAX, batchBytes: config.BATCH_BYTES, maxQueue: config.BATCH_QUEUE };

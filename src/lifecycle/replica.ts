@@ -64,8 +64,7 @@ export class Replica {
   #mode: Mode = 'created';
   #grpcPort = 0;
   #startedAt = 0;
-  #announcedAt = 0;
-  #sentAway = false;
+  #sentAway = new Set<string>();
 
   constructor(options: ReplicaOptions) {
     const { config, clock, ids, random } = options;
@@ -267,16 +266,20 @@ export class Replica {
     void this.#sweeper.look();
   }
 
-  async #eachSecond(): Promise<void> {
+  #eachSecond(): void {
     const { vouching, matching, links, waiters, judgement, attacher } = this.#core;
     attacher.renewOld();
     this.#sendAwayWithoutRedis();
     this.#observer.lagged(judgement.turn());
     links.sweepRetired();
     waiters.lookAtStale();
+    // None is awaited: what one Redis server does not answer must not keep from the others what is theirs. Each leaves out what it still waits for.
+    vouching.runOnce().catch(this.#onError);
+    matching.recover().catch(this.#onError);
     // A pool with workers here stays on the list of pools, though Redis may have lost its data: what is not on it is never ticked.
     const pools = new Set([...links.all()].map(({ ref }) => ref.pool));
-    await Promise.all([vouching.runOnce(), matching.recover(), this.#store.noteReplication(), ...[...pools].map((pool) => this.#store.enter(pool))]);
+    for (const pool of pools) this.#store.enter(pool).catch(this.#onError);
+    this.#store.noteReplication().catch(this.#onError);
   }
 
   /** For so long this replica is on the list of replicas after it has said that it lives. */
@@ -285,11 +288,10 @@ export class Replica {
   }
 
   async #announce(): Promise<void> {
-    const { config, version, clock } = this.#options;
+    const { config, version } = this.#options;
     const address = config.REPLICA_ADDR || `${hostname()}:${this.#grpcPort}`;
     const record = { id: this.id, address, version, links: this.#core.links.size, startedAt: this.#startedAt, draining: this.#stopping };
     await this.#store.writeReplica(record, this.#recordMs);
-    this.#announcedAt = clock.monotonic();
     if (this.#mode === 'serving') await this.#levelOut();
   }
 
@@ -299,11 +301,10 @@ export class Replica {
     if (moved > 0) this.log.debug({ moved }, 'asked workers to move to replicas with fewer');
   }
 
-  /** A replica that Redis does not answer is no home: its attached workers may find a better one. Said once an outage. */
+  /** A replica that Redis does not answer for a pool is no home of its workers: attached ones may find a better one. Said once an outage. */
   #sendAwayWithoutRedis(): void {
-    const { config, clock } = this.#options;
-    const silent = clock.monotonic() - this.#announcedAt > config.HOME_TTL_MS;
-    if (silent && !this.#sentAway) this.#core.attacher.sendAway('no_redis');
+    const silent = new Set(this.#core.vouching.silent(this.#options.config.HOME_TTL_MS));
+    for (const pool of silent) if (!this.#sentAway.has(pool)) this.#core.attacher.sendAway('no_redis', pool);
     this.#sentAway = silent;
   }
 }

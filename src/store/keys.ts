@@ -15,7 +15,7 @@ export const keys = {
   replica: (id: string) => `muster:replica:${id}`,
   /** ZSET: replica → its last beat (ms), of the whole fleet. */
   replicas: 'muster:replicas',
-  /** STRING + TTL: Redlock, around a worker's registration and the ticker. */
+  /** STRING + TTL: Redlock, around the ticker. */
   lock: (what: string) => `muster:lock:${what}`,
   /** CHANNEL: every replica looks at its links now. */
   sweep: 'muster:sweep',
@@ -36,6 +36,8 @@ export const keys = {
   workerLabels: (name: string, id: string) => `${pool(name)}worker:${id}:labels`,
   /** STRING: the kinds that a worker runs, as JSON. */
   workerKinds: (name: string, id: string) => `${pool(name)}worker:${id}:kinds`,
+  /** STRING + TTL: Redlock, around a worker's registration. */
+  workerLock: (name: string, id: string) => `${pool(name)}lock:${id}`,
   /** HASH: `ip:port` → which dialed worker is there; a newcomer supersedes. */
   addresses: (name: string) => `${pool(name)}addresses`,
   /** ZSET: the roll: worker → its last own sign of life (ms). */

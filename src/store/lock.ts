@@ -1,7 +1,6 @@
 import Redlock, { ExecutionError, type Lock, ResourceLockedError } from 'redlock';
 import type { Clock, Random } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
-import { keys } from './keys.js';
 import type { Connection } from './nodes.js';
 import { redisError } from './runner.js';
 
@@ -35,11 +34,11 @@ export class Locks {
   }
 
   /** The lock, or undefined when it was not had within `waitMs`. Rejects with MusterError while Redis is away. */
-  async acquire(what: string, ttlMs: number, waitMs: number): Promise<Held | undefined> {
+  async acquire(key: string, ttlMs: number, waitMs: number): Promise<Held | undefined> {
     const until = this.#clock.monotonic() + waitMs;
     for (;;) {
       const asked = this.#clock.monotonic();
-      const lock = await this.#tryOnce(what, ttlMs);
+      const lock = await this.#tryOnce(key, ttlMs);
       // The lock counts from when it was asked for, by our own monotonic clock: a slow answer may bring one that has run out.
       if (lock && this.#clock.monotonic() - asked < ttlMs * 0.9) return this.#hold(lock, asked + ttlMs);
       if (lock) lock.release().catch(() => undefined);
@@ -48,9 +47,9 @@ export class Locks {
     }
   }
 
-  async #tryOnce(what: string, ttlMs: number): Promise<Lock | undefined> {
+  async #tryOnce(key: string, ttlMs: number): Promise<Lock | undefined> {
     try {
-      return await this.#redlock.acquire([keys.lock(what)], ttlMs);
+      return await this.#redlock.acquire([key], ttlMs);
     } catch (error) {
       const failure = await firstVote(error);
       if (failure instanceof ResourceLockedError) return undefined;

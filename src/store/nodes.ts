@@ -18,6 +18,30 @@ export function serverOf(cluster: Cluster, key: string): string | undefined {
   return slot === null ? undefined : cluster.slots[slot]?.[0];
 }
 
+/** The connection to the master that has the key: for commands without a key whose answer must be that server's. Throws while it is not known. */
+export function nodeOf(redis: Connection, key: string): Redis {
+  if (!isCluster(redis)) return redis;
+  const server = serverOf(redis, key);
+  const node = mastersOf(redis).find(({ options }) => `${options.host}:${options.port}` === server);
+  if (!node) throw new Error("Cluster isn't ready: no node is known that has the key");
+  return node;
+}
+
+/**
+ * Resolves when a server answers that takes commands. On a Cluster one that does is enough: pools of others wait by themselves. A node without which
+ * the Cluster is not whole, and that must not serve then (`cluster-require-full-coverage yes`), takes none.
+ */
+export async function answers(redis: Connection): Promise<void> {
+  if (!isCluster(redis)) return void (await redis.ping());
+  const states = mastersOf(redis).map(async (node) => {
+    const state = String(await node.cluster('INFO'));
+    if (!state.includes('cluster_state:ok')) throw new Error('CLUSTERDOWN The cluster is down');
+  });
+  await Promise.any(states).catch((thrown: unknown) => {
+    throw (thrown as AggregateError).errors[0] ?? new Error("Cluster isn't ready: nothing is known of its nodes");
+  });
+}
+
 /** One command of reading, by its name in ioredis. */
 export type Read = readonly [name: 'hgetall' | 'zscore' | 'zcard' | 'llen' | 'mget' | 'mgetBuffer', key: string, ...keys: string[]];
 

@@ -1,4 +1,4 @@
-import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
+import { type Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 import { systemClock } from '../domain/clock.js';
 import { redisErrorRule } from '../domain/redis-errors.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
@@ -6,7 +6,7 @@ import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-ur
 import { type ConnectorHooks, connectorOf } from './connector.js';
 import { MasterWatch, type MasterWatchOptions } from './master-watch.js';
 import { type Connection, isCluster, publish, serverOf } from './nodes.js';
-import { PromptCluster } from './prompt-cluster.js';
+import { CalmCluster, PromptCluster } from './prompt-cluster.js';
 import { findObstacle } from './redis-probe.js';
 import type { SubscriberPorts } from './subscriber.js';
 
@@ -252,6 +252,26 @@ export async function connectOrWait(
   }
 }
 
+type CalmOptions = ConstructorParameters<typeof CalmCluster>[1];
+
+/** BullMQ waits for jobs on a duplicate of the connection that it is given: that must be a calm one too. */
+function calmCluster(nodes: ClusterTarget['nodes'], options: NonNullable<CalmOptions>): CalmCluster {
+  const made = new CalmCluster(nodes, options);
+  made.duplicate = ((_nodes: unknown, more: CalmOptions = {}) => {
+    const redisOptions = { ...options.redisOptions, ...more.redisOptions };
+    return calmCluster(nodes, { ...options, ...more, redisOptions });
+  }) as Cluster['duplicate'];
+  return made;
+}
+
+/**
+ * A connection on which an answer is overdue for so long is dead, whatever TCP says: BullMQ waits for a job for some 10 s at a time, and would wait for
+ * ever for a server that has vanished.
+ */
+const BULL_NOTICES = { socketTimeout: 30_000, keepAlive: 10_000 } as const;
+/** BullMQ asks again at once, whatever it is told: while the server of its keys is away it must not keep the process busy with that. */
+const BULL_RETRIES = { retryDelayOnFailover: 500, retryDelayOnClusterDown: 500 } as const;
+
 type BullOptions = Omit<RedisOptions, 'retryStrategy'> & { retryStrategy: typeof reconnectMs };
 
 /** What BullMQ takes as its `connection`, for a queue and for a worker. */
@@ -268,13 +288,13 @@ export function bullConnections(access: RedisAccess, onError: (error: Error) => 
   const target = parseRedisUrl(access.url);
   if (target.kind !== 'cluster') {
     const own = access.masters ? undefined : masterWatch(access, { timeoutMs: SENTINEL_MS, clock: systemClock, onEvent: () => undefined });
-    const common = { ...singleOptions(access, access.masters ?? own), enableOfflineQueue: false, retryStrategy: reconnectMs };
+    const common = { ...singleOptions(access, access.masters ?? own), ...BULL_NOTICES, enableOfflineQueue: false, retryStrategy: reconnectMs };
     const worker = { ...common, maxRetriesPerRequest: null, enableOfflineQueue: true };
     return { queue: common, worker, close: () => void own?.stop() };
   }
   const { redisOptions, ...rest } = clusterOptions(target, access.tls);
-  const shared = { ...rest, redisOptions: { ...redisOptions, maxRetriesPerRequest: null } };
-  const [queue, worker] = [new PromptCluster(target.nodes, shared), new Cluster(target.nodes, shared)];
+  const shared = { ...rest, ...BULL_RETRIES, redisOptions: { ...redisOptions, ...BULL_NOTICES, maxRetriesPerRequest: null } };
+  const [queue, worker] = [new PromptCluster(target.nodes, shared), calmCluster(target.nodes, shared)];
   for (const cluster of [queue, worker]) cluster.on('error', onError);
   const close = () => {
     queue.disconnect();

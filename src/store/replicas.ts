@@ -1,5 +1,5 @@
 import { keys } from './keys.js';
-import { type Connection, readAll } from './nodes.js';
+import { type Connection, nodeOf, readAll } from './nodes.js';
 
 export interface ReplicaRecord {
   id: string;
@@ -17,7 +17,7 @@ export interface ReplicaRecord {
  */
 export async function writeReplica(redis: Connection, record: ReplicaRecord, ttlMs: number): Promise<void> {
   const key = keys.replica(record.id);
-  const [seconds] = await redis.time();
+  const [seconds] = await nodeOf(redis, keys.replicas).time();
   const now = Number(seconds) * 1_000;
   const { address, version, links, startedAt, draining } = record;
   // Two, because on a Cluster they are in two places; each is whole: a record without its end would stay for ever.

@@ -8,7 +8,7 @@ import { redisUser } from '../domain/redis-url.js';
 import { Inbox, type InboxEvents } from './inbox.js';
 import { keys } from './keys.js';
 import { Locks } from './lock.js';
-import { type Connection, isCluster, publish } from './nodes.js';
+import { answers, type Connection, isCluster, publish, serverOf } from './nodes.js';
 import * as fleet from './read-fleet.js';
 import * as jobs from './read-jobs.js';
 import { type ConnectOptions, commandConnection, connectOrWait, subscriberPorts } from './redis.js';
@@ -40,6 +40,8 @@ export interface StoreOptions extends Omit<ConnectOptions, 'onError' | 'onMaster
 
 /** A pool once named is not named again for so long; after a loss of data it must be. */
 const POOL_KNOWN_MS = 10_000;
+/** While the server of the list of pools is away it is asked so often. */
+const LIST_AGAIN_MS = 500;
 
 /** Everything that Muster keeps in Redis, and the only way to it. */
 export class Store {
@@ -55,6 +57,11 @@ export class Store {
   /** Of the server behind the connection for commands. '': there is none, or it does not say. */
   #runId = '';
   #lastRunId = '';
+  readonly #enlisting = new Set<string>();
+  readonly #stop = new AbortController();
+  /** The list of pools as it was last read; and the reading that goes on while its server is away. */
+  #listed: string[] | undefined;
+  #listing: Promise<void> | undefined;
   #inbox: Inbox | undefined;
   #tellsVersion = true;
   #started = false;
@@ -109,6 +116,7 @@ export class Store {
   }
 
   async stop(): Promise<void> {
+    this.#stop.abort();
     await this.#inbox?.stop();
     this.#redis.disconnect();
   }
@@ -116,7 +124,7 @@ export class Store {
   /** ms that Redis took to answer. Rejects with MusterError when it does not. */
   async ping(): Promise<number> {
     const before = this.#options.clock.monotonic();
-    await this.#read('ping', this.#redis.ping());
+    await this.#read('ping', answers(this.#redis));
     return this.#options.clock.monotonic() - before;
   }
 
@@ -162,32 +170,85 @@ export class Store {
     return this.#read('persistence', readPersistence(this.#redis));
   }
 
+  /** Pools of one shard share the fate of one Redis server. '' where there is no Cluster. */
+  shardOf(pool: string): string {
+    return isCluster(this.#redis) ? (serverOf(this.#redis, keys.meta(pool)) ?? '') : '';
+  }
+
   /**
-   * Before anything of a pool is written: it is on the list of pools, and its hints come here.
+   * Before anything of a pool is written: it is on the list of pools, and its hints come here. Only a pool that is new to Redis needs the list at once:
+   * the list may be on another server than the pool, and that server may be away.
    * Rejects with `resource_exhausted` TOO_MANY_POOLS.
    */
   async enter(pool: string): Promise<void> {
     const now = this.#options.clock.monotonic();
     const known = this.#known.get(pool);
-    if (known !== undefined && now - known < POOL_KNOWN_MS) return;
-    const [is, count] = await this.#read('pools', Promise.all([this.#redis.sismember(keys.pools, pool), this.#redis.scard(keys.pools)]));
-    if (is === 0) {
-      if (count >= this.#options.maxPools) {
-        throw new MusterError('resource_exhausted', 'TOO_MANY_POOLS', `there are ${count} pools already: name one of them, or raise MAX_POOLS`);
-      }
-      await this.#read('pools', this.#redis.sadd(keys.pools, pool));
+    if (known !== undefined) {
+      if (now - known >= POOL_KNOWN_MS) this.#enlistSoon(pool);
+      return;
     }
+    if ((await this.#read('pools', this.#redis.exists(keys.meta(pool)))) === 1) this.#enlistSoon(pool);
+    else await this.#enlist(pool);
     await this.#read('listening', this.#inbox?.listen(pool) ?? Promise.resolve());
     this.#known.set(pool, now);
   }
 
-  pools(): Promise<string[]> {
-    return this.#read('pools', this.#redis.smembers(keys.pools));
+  async #enlist(pool: string): Promise<void> {
+    const [is, count] = await this.#read('pools', Promise.all([this.#redis.sismember(keys.pools, pool), this.#redis.scard(keys.pools)]));
+    if (is === 1) return;
+    if (count >= this.#options.maxPools) {
+      throw new MusterError('resource_exhausted', 'TOO_MANY_POOLS', `there are ${count} pools already: name one of them, or raise MAX_POOLS`);
+    }
+    await this.#read('pools', this.#redis.sadd(keys.pools, pool));
+  }
+
+  /** The list may have lost the pool, with Redis' data. Nobody waits for this; one try at a time. */
+  #enlistSoon(pool: string): void {
+    if (this.#enlisting.has(pool)) return;
+    this.#enlisting.add(pool);
+    this.#enlist(pool)
+      .then(() => this.#known.set(pool, this.#options.clock.monotonic()))
+      .catch((error: unknown) => this.#options.onError(toError(error)))
+      .finally(() => this.#enlisting.delete(pool));
+  }
+
+  /** All pools. While the server of the list is away: those that this replica knows of. */
+  async pools(): Promise<string[]> {
+    if (this.#listed !== undefined && this.#listing !== undefined) return this.#remembered();
+    const reading = this.#read('pools', this.#redis.smembers(keys.pools));
+    try {
+      this.#listed = await reading;
+      return this.#listed;
+    } catch (error) {
+      if (this.#listed === undefined || !isCluster(this.#redis) || !(error instanceof MusterError && error.code === 'unavailable')) throw error;
+      this.#listing ??= this.#listAgain();
+      return this.#remembered();
+    }
+  }
+
+  #remembered(): string[] {
+    return [...new Set([...(this.#listed ?? []), ...this.#known.keys()])];
+  }
+
+  /** Asks for the list until it comes: whoever needs it meanwhile does not wait for a server that is away. */
+  async #listAgain(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      await this.#options.clock.sleep(LIST_AGAIN_MS, this.#stop.signal);
+      try {
+        this.#listed = await this.#redis.smembers(keys.pools);
+        break;
+      } catch {
+        // Whoever asked last was told.
+      }
+    }
+    this.#listing = undefined;
   }
 
   /** Hints every replica to look at its links now. */
   async publishSweep(now: number): Promise<void> {
-    await this.#read('sweep', Promise.all([this.#redis.set(keys.swept, now), publish(this.#redis, keys.sweep, String(now))]));
+    // On a Cluster the two may be on different servers: the message first.
+    await this.#read('sweep', publish(this.#redis, keys.sweep, String(now)));
+    await this.#read('sweep', this.#redis.set(keys.swept, now));
   }
 
   readJobs(pool: string, ids: readonly string[], options: jobs.ReadOptions) {

@@ -28,7 +28,8 @@ async function everything(p: TestPool): Promise<void> {
   await r1.writeReplica({ id: 'r1', address: 'a', version: '1', links: 0, startedAt: T0, draining: false }, 60_000);
   await r1.publishSweep(T0);
   await r1.writeDescriptors(name, Buffer.from('x'));
-  await r1.locks.acquire('x', 60_000, 0);
+  await r1.locks.acquire(keys.lock('x'), 60_000, 0);
+  await r1.locks.acquire(keys.workerLock(name, 'w1'), 60_000, 0);
   const w1 = await p.worker('w1', { slots: 2, labels: { a: 'b' }, kinds: ['k'], region: 'eu', version: '1' });
   const w2 = await p.worker('w2', { slots: 1 }, r2);
   await p.job('j1', { payload: Buffer.from('x'), metadata: { a: 'b' }, totalTimeoutMs: 60_000 });

@@ -56,7 +56,7 @@ test('a Redis that is gone: calls fail at once; when it is back they work, with 
     await expect(p.submit([p.spec('j2')], { by: store })).rejects.toMatchObject(AWAY);
     await expect(store.readJobs(p.name, ['j1'], { bodies: true })).rejects.toMatchObject(AWAY);
     await expect(store.enter('another-pool')).rejects.toMatchObject(AWAY);
-    await expect(store.locks.acquire('x', 1_000, 0)).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(store.locks.acquire(keys.lock('x'), 1_000, 0)).rejects.toMatchObject({ code: 'unavailable' });
   });
   expect(ms).toBeLessThan(TIMEOUT_MS);
 

@@ -19,7 +19,7 @@ function prober(options: Partial<ProberOptions>) {
   } as unknown as Link;
   const silent = () => Promise.reject(new MusterError('unavailable', 'REDIS_UNKNOWN', 'Redis did not answer'));
   const made = new Prober({
-    store: { workers: { suspect: silent } },
+    store: { shardOf: () => '', workers: { suspect: silent } },
     matching: { call: (_pool: string, run: () => Promise<unknown>) => run() },
     links: { get: () => link },
     judgement: { sound: async () => true },
@@ -51,7 +51,7 @@ test('a sweep of many asks them by the 32, over half the interval, and not those
     },
   }));
   const options = {
-    store: { workers: { standing: async (_pool: string, refs: unknown[]) => refs.map(() => 'idle') } },
+    store: { shardOf: () => '', workers: { standing: async (_pool: string, refs: unknown[]) => refs.map(() => 'idle') } },
     links: { all: () => links, get: (_pool: string, id: string) => links.find(({ ref }) => ref.id === id) },
     judgement: { sound: async () => true, trusts: () => true },
     ...{ clock, random: () => 0, concurrency: 4, intervalMs: 10_000, beatMs: 10_000, running: new Running() },
