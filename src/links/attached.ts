@@ -104,7 +104,8 @@ export class AttachedLink implements Link {
       queueMicrotask(() => this.#events.delivered(lease, this.ref, failed(Code.RESOURCE_EXHAUSTED, 'payload_too_large', message, false)));
       return;
     }
-    const delivery = this.#closed ? ({ kind: 'released', reason: 'the stream had ended', blocked: false } as const) : ({ kind: 'accepted' } as const);
+    const ended = { kind: 'released', reason: 'the stream had ended', blocked: false, untried: true } as const;
+    const delivery = this.#closed ? ended : ({ kind: 'accepted' } as const);
     if (!this.#closed) {
       this.#guesses.given(1);
       this.#stream.assign(assignment);

@@ -92,6 +92,14 @@ export class Ledger {
       }
     }
     if (call.do === 'retry') for (const { id } of call.jobs) if (before.jobs[id]?.state === 'failed' && !(id in after.buried)) this.#runs.set(id, 0);
+    // A delivery that no worker was tried for does not count.
+    if (call.do === 'tick' || call.do === 'release') {
+      for (const [id, was] of Object.entries(before.jobs)) {
+        const is = after.jobs[id];
+        const ended = was.state === 'running' && is !== undefined && (is.fence !== was.fence || is.state !== 'running');
+        if (ended && is.handovers === was.handovers && !was.delivered) this.#runs.set(id, (this.#runs.get(id) ?? 1) - 1);
+      }
+    }
     const fresh = heldEntries(after).filter(({ worker, job, fence }) => !fence.startsWith('!') && before.held[worker]?.[job] !== fence);
     for (const { worker, job, fence } of fresh.sort((a, b) => Number(a.fence) - Number(b.fence))) {
       hold(!this.#issued.has(fence), 1, () => `fence ${fence} was issued for ${this.#issued.get(fence)} and again for ${job} ${worker}`);

@@ -100,14 +100,14 @@ export function finish(m: Model, { results, claims }: CallOf<'finish'>): unknown
 }
 
 export function release(m: Model, { leases }: CallOf<'release'>): unknown {
-  const reply = leases.map(({ worker, job, fence, link, blocked, unreached }) => {
+  const reply = leases.map(({ worker, job, fence, link, blocked, unreached, untried }) => {
     const j = m.leased(worker, job, fence);
     const w = m.workers.get(worker);
     if (!j || !w || String(w.link) !== link) return false;
     m.unhold(worker, job);
     m.leases.delete(job);
-    if (blocked || unreached) w.blocked = true;
-    if (unreached) m.giveBack(j, MS.handover);
+    if (!untried && (blocked || unreached)) w.blocked = true;
+    if (untried || unreached) m.giveBack(j, MS.handover);
     else m.handover(j, MS.handover * 2 ** j.handovers);
     m.settleOrLeave(w);
     return true;

@@ -61,7 +61,9 @@ function leaseDue(m: Model, j: Job): void {
     return;
   }
   m.unhold(j.worker, j.id);
-  m.handover(j, 0);
+  // A home that speaks has confirmed what it sent: it sent nothing.
+  if (w && !silent) m.giveBack(j, 0);
+  else m.handover(j, 0);
   if (w) m.settleOrLeave(w);
 }
 
