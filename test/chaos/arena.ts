@@ -8,7 +8,7 @@ import type { Loss } from './loss.js';
 import type { Draw } from './random.js';
 import type { ReplicaSeat, WorkerSeat } from './seats.js';
 
-export const GROUPS = ['failpoints', 'kills', 'links', 'redis', 'clocks', 'workers', 'hostile'] as const;
+export const GROUPS = ['failpoints', 'kills', 'links', 'redis', 'cluster', 'clocks', 'workers', 'hostile'] as const;
 export type Group = (typeof GROUPS)[number];
 
 /** Where a fault happens: a fleet at work. */
@@ -18,6 +18,8 @@ export interface Arena {
   draw: Draw;
   /** To be called while Redis is away, before what is left of it answers. */
   declare(loss: Loss): void;
+  /** A figure of this trial, for the report. */
+  measured(what: string, ms: number): void;
 }
 
 export interface Fault {

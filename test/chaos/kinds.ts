@@ -1,5 +1,6 @@
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { type EmbeddedRedis, startEmbeddedRedis } from '../../src/lifecycle/embedded-redis.js';
+import { RedisCluster } from '../helpers/redis-cluster.js';
 import { RedisPair } from '../helpers/redis-pair.js';
 import { ShiftedClock } from '../helpers/shifted-clock.js';
 import { type WorkerPlan, workersOf } from './seats.js';
@@ -13,9 +14,11 @@ interface FleetPlan {
   clocks: boolean;
   /** Redis has a replica, and replicas come to it by a Sentinel, past their proxies. Such a Redis serves for one trial. */
   sentinel: boolean;
+  /** Redis is a Cluster of three masters with a replica each, to which replicas come past their proxies. Such a Cluster serves for one trial. */
+  cluster: boolean;
 }
 
-const USUAL: FleetPlan = { workers: workersOf(2), settings: {}, clocks: false, sentinel: false };
+const USUAL: FleetPlan = { workers: workersOf(2), settings: {}, clocks: false, sentinel: false, cluster: false };
 /** A jump of an hour must not be the end of what has ended: nobody could read its result. */
 const KEPT_MS = String(100 * 3_600_000);
 
@@ -27,6 +30,7 @@ export const PLANS = {
   /** And for more than 10,000. */
   vast: { ...USUAL, workers: workersOf(1_250), settings: { MUSTER_MAX_SLOTS: '1250' } },
   sentinel: { ...USUAL, sentinel: true },
+  cluster: { ...USUAL, cluster: true },
 } as const satisfies Record<string, FleetPlan>;
 export type FleetKind = keyof typeof PLANS;
 
@@ -39,10 +43,12 @@ export interface Backing {
   direct: Redis;
   clocks: Record<'redis' | 'replica', ShiftedClock> | undefined;
   pair: RedisPair | undefined;
+  cluster: RedisCluster | undefined;
   dispose(): Promise<void>;
 }
 
-export async function startBacking({ clocks: shifts, sentinel }: FleetPlan): Promise<Backing> {
+export async function startBacking({ clocks: shifts, sentinel, cluster: isCluster }: FleetPlan): Promise<Backing> {
+  if (isCluster) return startClusterBacking();
   if (sentinel) {
     const pair = await RedisPair.start();
     const direct = pair.connect();
@@ -50,7 +56,7 @@ export async function startBacking({ clocks: shifts, sentinel }: FleetPlan): Pro
       direct.disconnect();
       await pair.stop();
     };
-    return { redis: pair.master, url: pair.url, direct, clocks: undefined, pair, dispose };
+    return { redis: pair.master, url: pair.url, direct, clocks: undefined, pair, cluster: undefined, dispose };
   }
   const clocks = shifts ? { redis: new ShiftedClock(), replica: new ShiftedClock() } : undefined;
   const redis = await startEmbeddedRedis({ appendonly: true, appendfsync: 'always', env: clocks?.redis.env });
@@ -61,5 +67,24 @@ export async function startBacking({ clocks: shifts, sentinel }: FleetPlan): Pro
     await redis.stop();
     for (const clock of Object.values(clocks ?? {})) clock.dispose();
   };
-  return { redis, url: undefined, direct, clocks, pair: undefined, dispose };
+  return { redis, url: undefined, direct, clocks, pair: undefined, cluster: undefined, dispose };
+}
+
+async function startClusterBacking(): Promise<Backing> {
+  const cluster = await RedisCluster.start({ fullCoverage: false });
+  const redisOptions = { commandTimeout: 1_000, maxRetriesPerRequest: 0 };
+  const made = new Cluster(
+    cluster.servers.map(({ port }) => ({ host: '127.0.0.1', port })),
+    { redisOptions, retryDelayOnFailover: 0, retryDelayOnClusterDown: 0, clusterRetryStrategy: () => 50 },
+  );
+  made.on('error', () => {});
+  // It has the commands that the trials use, each on one key.
+  const direct = made as unknown as Redis;
+  const [redis] = cluster.servers;
+  if (!redis) throw new Error('a Cluster without nodes');
+  const dispose = async () => {
+    made.disconnect();
+    await cluster.stop();
+  };
+  return { redis, url: cluster.url, direct, clocks: undefined, pair: undefined, cluster, dispose };
 }

@@ -48,14 +48,15 @@ export async function runTrials({ faults, trials, seed, beside, beginWithinMs = 
       const began = performance.now();
       const trial = await runTrial(fleet, fault, own, `t${n}`);
       done.push(trial);
-      const { jobs, reruns, healMs, violations } = trial;
+      const { jobs, reruns, healMs, figures, violations } = trial;
       const verdict = violations.length === 0 ? 'well' : `${violations.length} VIOLATIONS`;
       const tookS = Math.round((performance.now() - began) / 1000);
       tell(
         `${n + 1}/${planned.length} ${fault.group}/${fault.name}: ${verdict}, ${jobs} jobs, ${reruns.spent}+${reruns.handedOver} re-runs, healed in ${healMs} ms, ${tookS} s`,
       );
+      for (const [what, ms] of Object.entries(figures)) tell(`    ${what}: ${ms} ms`);
       for (const what of violations) tell(`    ${what}`);
-      if (violations.length > 0 || PLANS[kind].sentinel) {
+      if (violations.length > 0 || PLANS[kind].sentinel || PLANS[kind].cluster) {
         await fleet.dispose();
         fleet = undefined;
       }

@@ -1,5 +1,6 @@
 import { type Fault, GROUPS } from './arena.js';
 import { clockFaults } from './faults-clocks.js';
+import { clusterFaults } from './faults-cluster.js';
 import { failpointFaults } from './faults-failpoints.js';
 import { hostileFaults } from './faults-hostile.js';
 import { killFaults } from './faults-kills.js';
@@ -13,6 +14,7 @@ export const FAULTS: readonly Fault[] = [
   ...killFaults,
   ...linkFaults,
   ...redisFaults,
+  ...clusterFaults,
   ...clockFaults,
   ...workerFaults,
   ...hostileFaults,

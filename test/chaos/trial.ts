@@ -20,6 +20,8 @@ export interface Trial extends Verdict {
   fired: boolean;
   /** From the end of the fault until every worker is fit, every replica ready and work goes on as before. */
   healMs: number;
+  /** What the fault measured, ms by name. */
+  figures: Record<string, number>;
   /** Each a breach of a promise, or of what the harness needs to say anything. */
   violations: string[];
 }
@@ -55,13 +57,17 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   let fired = false;
   let healMs = 0;
   let loss: Loss | undefined;
+  const figures: Record<string, number> = {};
+  const measured = (what: string, ms: number) => {
+    figures[what] = Math.round(ms);
+  };
   const declare = (declared: Loss) => {
     loss = declared;
     for (const watcher of watchers) watcher.forget();
   };
   try {
     await until(() => load.ended >= WARM, { timeoutMs: WARM_MS, what: 'the load to run' });
-    await fault.run({ fleet, load, draw, declare });
+    await fault.run({ fleet, load, draw, declare, measured });
     fired = true;
   } catch (error) {
     fired = error instanceof Broken;
@@ -104,7 +110,7 @@ export async function runTrial(fleet: Fleet, fault: Fault, seed: number, name: s
   for (const line of fleet.newFaults(fault.cutsOff ?? false)) violations.push(`a replica said: ${line}`);
   violations.push(...verdict.lost, ...verdict.limbo, ...verdict.broken);
   if (verdict.duplicated > 0) violations.push(`${verdict.duplicated} results were accepted beyond one a job`);
-  const trial: Trial = { group: fault.group, fault: fault.name, seed, fired, healMs, ...verdict, violations };
+  const trial: Trial = { group: fault.group, fault: fault.name, seed, fired, healMs, figures, ...verdict, violations };
   if (violations.length > 0) keep(fleet, trial, { operations: load.operations, jobs: found.map(([pool, jobs]) => [pool, [...jobs]]), notes });
   fleet.forgetPast();
   return trial;

@@ -61,6 +61,10 @@ export class RedisCluster {
     return cluster;
   }
 
+  get servers(): readonly EmbeddedRedis[] {
+    return this.nodes.map(({ server }) => server);
+  }
+
   /** As MUSTER_REDIS_URL has it. */
   get url(): string {
     return `redis+cluster://${this.credentials}${this.nodes.map(({ server }) => `127.0.0.1:${server.port}`).join(',')}`;
