@@ -1321,11 +1321,11 @@ for worker, job, fence_, link, blocked, reason in items() do
     hit = 1
     call('HDEL', held_key(worker), job)
     score(LEASES, job, false)
-    if blocked ~= '0' and w.state then
+    if (blocked == '1' or blocked == '2') and w.state then
       w.blocked = true
       call('HSET', worker_key(worker), 'blocked', '1')
     end
-    if blocked == '2' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason) end
+    if blocked == '2' or blocked == '3' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason) end
     if w.state then settle_or_leave(w) end
   end
   reply[#reply + 1] = hit
@@ -1602,7 +1602,7 @@ if NOW >= grace then
         else
           call('HDEL', held_key(j.worker), member)
           tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)
-          handover(j, 0, 'not delivered in time')
+          if w.state and heard(w.home) then give_back(j, 0) else handover(j, 0, 'not delivered in time') end
           if w.state then settle_or_leave(w) end
         end
       elseif not j.state then
