@@ -35,6 +35,8 @@ export interface LifelineOptions<Out, In> {
 
 const FIRST_MS = 100;
 const MAX_MS = 5_000;
+/** A stream that lasted so long had nothing wrong with it. */
+const STEADY_MS = 5_000;
 /** The peer answers the first frame by then. */
 const WELCOME_MS = 10_000;
 
@@ -47,6 +49,10 @@ export class Lifeline<Out, In> {
   private working = false;
   private closed = false;
   private hurry = new AbortController();
+  /** Streams in a row that were not there, or did not stay. */
+  private tries = 0;
+  /** Monotonic ms. */
+  private welcomedAt = 0;
 
   constructor(private readonly options: LifelineOptions<Out, In>) {}
 
@@ -98,26 +104,29 @@ export class Lifeline<Out, In> {
     const { clock, random, failed } = this.options;
     this.working = true;
     let waitMs = delayMs;
-    for (let tries = 1; this.wants(); tries++) {
+    while (this.wants()) {
       this.hurry = new AbortController();
       if (waitMs > 0) await clock.sleep(waitMs, this.hurry.signal);
       if (!this.wants()) break;
       try {
         await this.connect();
-        tries = 0;
         waitMs = 0;
       } catch (thrown) {
         if (this.closed) break;
         const error = thrown instanceof ApiError ? thrown : new ApiError(status.INTERNAL, '', String(thrown), undefined, { cause: thrown });
-        // Full jitter: those who lost the same replica must not come back together.
-        const most = Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(tries, 10));
-        const least = failed(error, tries);
+        const most = this.pauseMs();
+        const least = failed(error, this.tries);
         waitMs = least === undefined ? random() * most : least * (0.75 + 0.5 * random());
       }
     }
     this.working = false;
     // It was asked for between the last look and now.
     if (this.wants()) void this.work(0);
+  }
+
+  /** The longest pause before the next try; one is drawn from the whole range (full jitter), because those who lost the same replica must not return together. */
+  private pauseMs(): number {
+    return Math.min(MAX_MS, FIRST_MS * 2 ** Math.min(this.tries++, 10));
   }
 
   /** Resolves when the new stream is the current one. Rejects with ApiError. */
@@ -172,6 +181,7 @@ export class Lifeline<Out, In> {
     this.greeted = false;
     this.renewal = false;
     this.current = pipe;
+    this.welcomedAt = this.options.clock.monotonic();
     welcomed(frame);
     this.retire(former);
     welcome(frame);
@@ -191,8 +201,10 @@ export class Lifeline<Out, In> {
     this.current = undefined;
     this.renewal = false;
     this.options.lost(error);
-    const { random } = this.options;
-    if (!this.working && this.wants()) void this.work(random() * FIRST_MS);
+    const { clock, random } = this.options;
+    // A stream that is welcomed and broken at once is no success: its successor waits longer.
+    if (clock.monotonic() - this.welcomedAt >= STEADY_MS) this.tries = 0;
+    if (!this.working && this.wants()) void this.work(random() * this.pauseMs());
     else this.hurry.abort();
   }
 }

@@ -46,6 +46,18 @@ test('a job that runs for longer is received and beaten for, with its newest pro
   expect(() => made.runs[0]?.progress('x'.repeat(5_000))).toThrow(/4096/);
 });
 
+test('the progress of many attempts goes up in beats of at most 256 KiB of it, and the last one names all', async () => {
+  const made = await make({ slots: 200 });
+  const stream = await attached(made, { beatInterval: toDuration(200) });
+  for (let i = 0; i < 150; i++) stream.assign(`j${i}`, '1');
+  await until(() => made.runs.length === 150);
+  for (const run of made.runs) run.progress('x'.repeat(4_000));
+  const sizes = () => stream.all('beat').map(({ held }) => held.reduce((sum, { progress }) => sum + progress.length, 0));
+  await until(() => sizes().reduce((sum, size) => sum + size, 0) === 150 * 4_002);
+  expect(Math.max(...sizes())).toBeLessThanOrEqual(262_144);
+  expect(stream.all('beat').at(-1)?.held).toHaveLength(150);
+});
+
 test('resize is told at once, and by the Hello of the next stream', async () => {
   const made = await make();
   const first = await attached(made);

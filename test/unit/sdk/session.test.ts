@@ -399,3 +399,23 @@ test('more accepted jobs than the window of another replica are awaited all the 
   }
   expect(await all).toEqual([1, 1, 1, 1, 1, 1]);
 });
+
+test('streams that are welcomed and broken at once follow each other at growing pauses', async () => {
+  const { replica, client } = await make({ random: () => 1 });
+  const job = run(client, 'a');
+  const since = performance.now();
+  for (let n = 0; n < 4; n++) {
+    const stream = await replica.stream(n);
+    stream.opened();
+    await until(() => stream.submitted().length === 1);
+    stream.end(status.INTERNAL);
+  }
+  const last = await replica.stream(4);
+  // 100 + 200 + 400 + 800 ms.
+  expect(performance.now() - since).toBeGreaterThan(1_400);
+  last.opened();
+  await until(() => last.submitted().length === 1);
+  last.accept('a');
+  last.ended('p', 'a');
+  expect(await job).toBe(1);
+});
