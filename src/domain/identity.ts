@@ -1,4 +1,5 @@
 import { MusterError } from './errors.js';
+import { checkPool } from './names.js';
 
 export const ROLES = ['worker', 'client', 'admin'] as const;
 /** `worker` runs jobs, `client` submits them, `admin` may do everything. */
@@ -33,8 +34,12 @@ export function speakerOf(identity: Identity | undefined, secured: boolean): str
   return identity.role === 'admin' ? ANYBODY : identity.name;
 }
 
-/** Answers with the pool. Throws permission_denied POOL_REFUSED when it is none of the identity's. */
-export function allowPool(identity: Identity | undefined, pool: string, field: string): string {
+/**
+ * The one check of a pool that a caller names: returns its name, `default` for none. Throws invalid_argument for what is no name, and
+ * permission_denied POOL_REFUSED when it is not one of the identity's pools.
+ */
+export function allowPool(identity: Identity | undefined, name: string, field: string): string {
+  const pool = checkPool(name, field);
   if (identity?.pools === undefined || identity.pools.has(pool)) return pool;
   const message = `${field}: ${identity.name} may not use the pool ${pool}, only ${[...identity.pools].join(', ')}`;
   throw new MusterError('permission_denied', 'POOL_REFUSED', message, { field });

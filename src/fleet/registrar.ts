@@ -105,6 +105,11 @@ export class Registrar {
         });
       case 'foreign':
         throw notYours(info.id, 'id');
+      case 'attached':
+        throw new MusterError('already_exists', 'WORKER_EXISTS', `id: worker ${info.id} is attached by a stream: stop it first, or use another id`, {
+          field: 'id',
+          retryAfterMs: 2000,
+        });
       case 'taken':
         throw new MusterError(
           'already_exists',

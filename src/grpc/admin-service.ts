@@ -2,8 +2,8 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
 import { readDescriptors } from '../domain/descriptors.js';
 import { invalid, MusterError } from '../domain/errors.js';
-import { ANONYMOUS, type Identity } from '../domain/identity.js';
-import { checkId, checkPool } from '../domain/names.js';
+import { ANONYMOUS, allowPool, type Identity } from '../domain/identity.js';
+import { checkId } from '../domain/names.js';
 import type { FleetQueries, PoolEvent, PoolRecord } from '../fleet/queries.js';
 import type { SettableState, WorkerManager } from '../fleet/worker-manager.js';
 import type { Jobs } from '../jobs/jobs.js';
@@ -14,7 +14,7 @@ import { Contract as ProtoContract } from './generated/muster/v1/common.js';
 import { pageOf } from './job-service.js';
 import { toStatus } from './status.js';
 import { durationMs, toDate } from './time.js';
-import type { Unary } from './unary.js';
+import type { Identify, Unary } from './unary.js';
 
 export interface AdminServiceOptions {
   manager: WorkerManager;
@@ -25,6 +25,8 @@ export interface AdminServiceOptions {
   /** Streams end when this replica stops. */
   stopping: AbortSignal;
   maxWatchers: number;
+  /** undefined: nobody is asked who calls. */
+  identify?: Identify;
 }
 
 const MAX_REASON_BYTES = 64;
@@ -44,11 +46,16 @@ export class AdminService {
   handlers(): AdminServiceServer {
     const { queries, jobs, unary } = this.#options;
     return {
-      listWorkers: unary(async ({ pool, state, pageSize, pageToken }) => {
-        const page = await queries.listWorkers(pool === '' ? '' : checkPool(pool, 'pool'), toWorkerState(state), pageOf(pageSize || 100), pageToken);
+      listWorkers: unary(async ({ pool, state, pageSize, pageToken }, { identity }) => {
+        const page = await queries.listWorkers(
+          pool === '' ? '' : allowPool(identity, pool, 'pool'),
+          toWorkerState(state),
+          pageOf(pageSize || 100),
+          pageToken,
+        );
         return { workers: page.workers.map(fromWorkerRecord), nextPageToken: page.next };
       }),
-      getWorker: unary(async ({ pool, id }) => ({ worker: await this.#worker(pool, id) })),
+      getWorker: unary(async ({ pool, id }, { identity }) => ({ worker: await this.#worker(pool, id, identity) })),
       listPools: unary(async () => ({ pools: (await queries.listPools()).map(fromPoolRecord) })),
       listReplicas: unary(async () => ({
         replicas: (await queries.listReplicas()).map(({ startedAt, ...replica }) => ({ ...replica, startTime: toDate(startedAt) })),
@@ -59,32 +66,34 @@ export class AdminService {
         this.#set(pool, id, 'dead', checkText(reason, 'reason', MAX_REASON_BYTES) || 'evicted', identity),
       ),
       pausePool: unary(async ({ pool }, { identity }) => {
-        await jobs.pause(checkPool(pool, 'pool'), true, nameOf(identity));
+        await jobs.pause(allowPool(identity, pool, 'pool'), true, nameOf(identity));
         return {};
       }),
       resumePool: unary(async ({ pool }, { identity }) => {
-        await jobs.pause(checkPool(pool, 'pool'), false, nameOf(identity));
+        await jobs.pause(allowPool(identity, pool, 'pool'), false, nameOf(identity));
         return {};
       }),
-      purgePool: unary(({ pool, scope }, { identity }) => jobs.purge(checkPool(pool, 'pool'), toScope(scope), nameOf(identity))),
-      retryBuried: unary(({ pool }, { identity }) => jobs.retryBuried(checkPool(pool, 'pool'), nameOf(identity))),
+      purgePool: unary(({ pool, scope }, { identity }) => jobs.purge(allowPool(identity, pool, 'pool'), toScope(scope), nameOf(identity))),
+      retryBuried: unary(({ pool }, { identity }) => jobs.retryBuried(allowPool(identity, pool, 'pool'), nameOf(identity))),
       putPoolDescriptors: unary(async ({ pool, fileDescriptorSet }, { identity }) => {
         const check = (set: Buffer) => void readDescriptors(set, 'file_descriptor_set');
-        await queries.putDescriptors(checkPool(pool, 'pool'), fileDescriptorSet, check, nameOf(identity));
+        await queries.putDescriptors(allowPool(identity, pool, 'pool'), fileDescriptorSet, check, nameOf(identity));
         return {};
       }),
-      getPoolDescriptors: unary(async ({ pool }) => ({ fileDescriptorSet: await queries.descriptors(checkPool(pool, 'pool')) })),
+      getPoolDescriptors: unary(async ({ pool }, { identity }) => ({
+        fileDescriptorSet: await queries.descriptors(allowPool(identity, pool, 'pool')),
+      })),
       watchEvents: (call) => void this.#watchEvents(call),
     };
   }
 
-  async #worker(pool: string, id: string) {
-    return fromWorkerRecord(await this.#options.queries.getWorker(checkPool(pool, 'pool'), checkId(id, 'id')));
+  async #worker(pool: string, id: string, identity: Identity | undefined) {
+    return fromWorkerRecord(await this.#options.queries.getWorker(allowPool(identity, pool, 'pool'), checkId(id, 'id')));
   }
 
   async #set(pool: string, id: string, state: SettableState, reason: string, identity: Identity | undefined) {
-    await this.#options.manager.setWorkerState(checkPool(pool, 'pool'), checkId(id, 'id'), state, reason, nameOf(identity));
-    return { worker: await this.#worker(pool, id) };
+    await this.#options.manager.setWorkerState(allowPool(identity, pool, 'pool'), checkId(id, 'id'), state, reason, nameOf(identity));
+    return { worker: await this.#worker(pool, id, identity) };
   }
 
   async #watchEvents(call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>): Promise<void> {
@@ -111,7 +120,7 @@ export class AdminService {
 
   async #pour(call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>, signal: AbortSignal): Promise<void> {
     const { queries, clock } = this.#options;
-    const pool = checkPool(call.request.pool, 'pool');
+    const pool = allowPool(this.#options.identify?.(call.metadata), call.request.pool, 'pool');
     const until = clock.monotonic() + (durationMs(call.request.within, 'within') ?? Number.POSITIVE_INFINITY);
     let last = call.request.after || '$';
     while (!signal.aborted && clock.monotonic() < until) {

@@ -1,5 +1,5 @@
-import { isIP, SocketAddress } from 'node:net';
 import { invalid, MusterError } from '../domain/errors.js';
+import { canonicalIp } from '../domain/ip.js';
 import { checkId, checkKind, checkPool, isId } from '../domain/names.js';
 import {
   type Address,
@@ -94,15 +94,12 @@ export function legacyWorkerInfo(info: LegacyWorkerInfo, legacyPool: string, pee
 }
 
 function toAddress(ip: string, port: number, peerIp: string): Address {
-  return { ip: canonicalIp(ip === '' ? peerIp : ip), port: checkInteger(port, 'port', 1, MAX_PORT) };
-}
-
-/** One spelling an address: it is a key on the roll, where an address is unique. */
-function canonicalIp(ip: string): string {
-  if (ip === '') throw invalid('ip', 'must be set: where this call came from is not known');
-  const version = ip.includes('%') ? 0 : isIP(ip);
-  if (version === 0) throw invalid('ip', 'must be an IP address as a literal, without a zone; names are not resolved');
-  return version === 4 ? ip : new SocketAddress({ address: ip, family: 'ipv6' }).address;
+  const said = ip === '' ? peerIp : ip;
+  if (said === '') throw invalid('ip', 'must be set: where this call came from is not known');
+  // An address is a key of the registry, and each has one owner: in any other spelling it would be another key.
+  const canonical = canonicalIp(said);
+  if (canonical === undefined) throw invalid('ip', 'must be an IP address as a literal, without a zone; names are not resolved');
+  return { ip: canonical, port: checkInteger(port, 'port', 1, MAX_PORT) };
 }
 
 function toBoot(boot: string, address: Address): Pick<WorkerInfo, 'boot' | 'bootDerived'> {

@@ -2,7 +2,7 @@ import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
 import { allowPool, type Identity } from '../domain/identity.js';
 import { isTerminal, type JobRecord, type NewJob } from '../domain/job.js';
-import { checkId, checkPool } from '../domain/names.js';
+import { checkId } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
 import type { Accepted } from '../jobs/submit.js';
 import { callerOf, fromJobRecord, type JobLimits, toJobSpec, toJobState } from './convert-job.js';
@@ -67,7 +67,7 @@ export class JobService {
       }),
       getJob: unary(async ({ pool, id }, { identity }) => ({ job: fromJobRecord(await jobs.get(...nameOf(pool, id, identity))) })),
       listJobs: unary(async ({ pool, state, pageSize, pageToken }, { identity }) => {
-        const page = await jobs.list(allowPool(identity, checkPool(pool, 'pool'), 'pool'), toJobState(state), pageOf(pageSize), pageToken);
+        const page = await jobs.list(allowPool(identity, pool, 'pool'), toJobState(state), pageOf(pageSize), pageToken);
         return { jobs: page.jobs.map(fromJobRecord), nextPageToken: page.next };
       }),
       cancelJob: unary(async ({ pool, id }, { identity }) => ({ job: fromJobRecord(await jobs.cancel(...nameOf(pool, id, identity))) })),
@@ -142,7 +142,7 @@ export class JobService {
 }
 
 function nameOf(pool: string, id: string, identity: Identity | undefined): [pool: string, id: string] {
-  return [allowPool(identity, checkPool(pool, 'pool'), 'pool'), checkId(id, 'id')];
+  return [allowPool(identity, pool, 'pool'), checkId(id, 'id')];
 }
 
 export function pageOf(size: number): number {

@@ -1,13 +1,13 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
 import { invalid, MusterError } from '../domain/errors.js';
-import { checkPool } from '../domain/names.js';
+import { allowPool, type Identity } from '../domain/identity.js';
 import type { FleetQueries, PoolRecord } from '../fleet/queries.js';
 import { entryField } from './checks.js';
 import type { ExternalScalerServer, IsActiveResponse, ScaledObjectRef } from './generated/externalscaler/externalscaler.js';
 import { LatestWriter } from './latest.js';
 import { toStatus } from './status.js';
-import type { Unary } from './unary.js';
+import type { Identify, Unary } from './unary.js';
 
 export interface ScalerServiceOptions {
   queries: Pick<FleetQueries, 'readPools'>;
@@ -20,6 +20,8 @@ export interface ScalerServiceOptions {
   pollMs: number;
   /** Told when the watched pools could not be read. They are looked at again. */
   onError: (error: unknown) => void;
+  /** undefined: nobody is asked who calls. */
+  identify?: Identify;
 }
 
 /** What the metadata of a ScaledObject's trigger says. */
@@ -60,14 +62,14 @@ export class ScalerService {
   handlers(): ExternalScalerServer {
     const { unary } = this.#options;
     return {
-      isActive: unary(async (ref) => ({ result: jobsIn(await this.#read(readTrigger(ref, ''))) > 0 })),
+      isActive: unary(async (ref, { identity }) => ({ result: jobsIn(await this.#read(readTrigger(ref, '', identity))) > 0 })),
       streamIsActive: (call) => this.#watch(call),
-      getMetricSpec: unary(async (ref) => {
-        const { target } = readTrigger(ref, '');
+      getMetricSpec: unary(async (ref, { identity }) => {
+        const { target } = readTrigger(ref, '', identity);
         return { metricSpecs: [{ metricName: METRIC, targetSize: String(Math.ceil(target)), targetSizeFloat: target }] };
       }),
-      getMetrics: unary(async ({ scaledObjectRef, metricName }) => {
-        const trigger = readTrigger(scaledObjectRef, 'scaledObjectRef.');
+      getMetrics: unary(async ({ scaledObjectRef, metricName }, { identity }) => {
+        const trigger = readTrigger(scaledObjectRef, 'scaledObjectRef.', identity);
         const value = jobsIn(await this.#read(trigger)) / trigger.slotsPerWorker;
         return { metricValues: [{ metricName: metricName || METRIC, metricValue: String(Math.ceil(value)), metricValueFloat: value }] };
       }),
@@ -79,9 +81,9 @@ export class ScalerService {
   }
 
   #watch(call: ServerWritableStream<ScaledObjectRef, IsActiveResponse>): void {
-    const { maxWatchers, stopping } = this.#options;
+    const { maxWatchers, stopping, identify } = this.#options;
     try {
-      const { pool } = readTrigger(call.request, '');
+      const { pool } = readTrigger(call.request, '', identify?.(call.metadata));
       if (this.#watchers.size >= maxWatchers) throw tooMany(maxWatchers);
       const writer = new LatestWriter(call, () => this.#watchers.delete(watcher));
       const watcher: Watcher = { pool, writer, active: undefined };
@@ -131,14 +133,14 @@ function jobsIn(pool: PoolRecord | undefined): number {
   return pool === undefined ? 0 : pool.waiting + pool.running;
 }
 
-/** Throws invalid_argument; `prefix`: of the fields' names. Entries that are not ours are KEDA's: it hands all of the trigger's on. */
-function readTrigger(ref: ScaledObjectRef | undefined, prefix: string): Trigger {
+/** Throws invalid_argument, or permission_denied for a pool that is not the caller's; `prefix`: of the fields' names. Entries that are not ours are KEDA's: it hands all of the trigger's on. */
+function readTrigger(ref: ScaledObjectRef | undefined, prefix: string, identity: Identity | undefined): Trigger {
   const metadata = ref?.scalerMetadata ?? {};
   const field = (key: string) => entryField(`${prefix}scalerMetadata`, key);
   const pool = metadata['pool'] ?? '';
   if (pool === '') throw invalid(field('pool'), 'must name the pool whose workers are scaled');
   return {
-    pool: checkPool(pool, field('pool')),
+    pool: allowPool(identity, pool, field('pool')),
     slotsPerWorker: readNumber(metadata['slotsPerWorker'], field('slotsPerWorker'), /^\d+$/, MAX_SLOTS_PER_WORKER),
     target: readNumber(metadata['target'], field('target'), /^\d+(\.\d+)?$/, MAX_TARGET),
   };

@@ -3,7 +3,7 @@ import type { Clock, Ids, Random } from '../domain/clock.js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
 import { allowPool, type Identity } from '../domain/identity.js';
 import { Code, isTerminal } from '../domain/job.js';
-import { checkId, checkPool } from '../domain/names.js';
+import { checkId } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
 import { cutUtf8 } from './checks.js';
 import { fromJobRecord, type JobLimits, toJobSpec } from './convert-job.js';
@@ -158,19 +158,13 @@ class Session {
         for (const [i, spec] of frame.value.specs.entries()) void this.#submit(spec, `submit.specs[${i}]`);
         return;
       case 'cancel':
-        for (const ref of refs(frame.value.jobs, 'cancel.jobs')) {
-          allowPool(this.#identity, ref.pool, 'cancel.jobs.pool');
-          void this.#cancel(ref);
-        }
+        for (const ref of this.#refs(frame.value.jobs, 'cancel.jobs')) void this.#cancel(ref);
         return;
       case 'ack':
-        for (const ref of refs(frame.value.jobs, 'ack.jobs')) this.#forget(keyOf(ref));
+        for (const ref of this.#refs(frame.value.jobs, 'ack.jobs')) this.#forget(keyOf(ref));
         return;
       case 'awaitJobs':
-        for (const ref of refs(frame.value.jobs, 'await_jobs.jobs')) {
-          allowPool(this.#identity, ref.pool, 'await_jobs.jobs.pool');
-          if (this.#enter(ref)) void this.#await(ref);
-        }
+        for (const ref of this.#refs(frame.value.jobs, 'await_jobs.jobs')) if (this.#enter(ref)) void this.#await(ref);
         return;
     }
   }
@@ -178,16 +172,12 @@ class Session {
   #opened({ awaiting, maxFrameBytes }: Open): void {
     const { window, replica, limits, maxFrameBytes: ownFrameBytes } = this.#options;
     if (this.#open) throw invalid('open', 'only the first frame is Open: open another stream for another session');
-    if (awaiting.length > window) throw invalid('open.awaiting', `must be at most ${window}`);
+    const refs = this.#refs(awaiting, 'open.awaiting', window);
     this.#open = true;
     if (maxFrameBytes > 0) this.#maxOutcomeBytes = maxFrameBytes;
     const opened = { replica, window, maxPayloadBytes: limits.maxPayloadBytes, maxFrameBytes: ownFrameBytes };
     this.#outbox.push('opened', opened, Number.MAX_SAFE_INTEGER);
-    for (const { pool, id } of awaiting) {
-      const field = 'open.awaiting.pool';
-      const ref = { pool: allowPool(this.#identity, checkPool(pool, field), field), id: checkId(id, 'open.awaiting.id') };
-      if (this.#enter(ref)) void this.#await(ref);
-    }
+    for (const ref of refs) if (this.#enter(ref)) void this.#await(ref);
   }
 
   async #submit(spec: JobSpec, field: string): Promise<void> {
@@ -253,6 +243,12 @@ class Session {
     return [small, bytesOf(small)];
   }
 
+  /** Jobs that the client names, of pools that it may name. */
+  #refs(list: JobRef[], field: string, most = MAX_LIST): JobRef[] {
+    if (list.length > most) throw invalid(field, `must be at most ${most} a frame`);
+    return list.map(({ pool, id }, i) => ({ pool: allowPool(this.#identity, pool, `${field}[${i}].pool`), id: checkId(id, `${field}[${i}].id`) }));
+  }
+
   async #cancel({ pool, id }: JobRef): Promise<void> {
     try {
       await this.#options.jobs.cancel(pool, id);
@@ -300,11 +296,6 @@ class Session {
 
 function keyOf({ pool, id }: JobRef): string {
   return `${pool} ${id}`;
-}
-
-function refs(list: JobRef[], field: string): JobRef[] {
-  if (list.length > MAX_LIST) throw invalid(field, `must be at most ${MAX_LIST} a frame`);
-  return list.map(({ pool, id }, i) => ({ pool: checkPool(pool, `${field}[${i}].pool`), id: checkId(id, `${field}[${i}].id`) }));
 }
 
 /** On the wire, at the most. */

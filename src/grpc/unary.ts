@@ -2,6 +2,7 @@ import type { handleUnaryCall, Metadata, ServerUnaryCall, sendUnaryData } from '
 import type { Clock } from '../domain/clock.js';
 import { MusterError, toError } from '../domain/errors.js';
 import type { Identity } from '../domain/identity.js';
+import { canonicalIp } from '../domain/ip.js';
 import { formatAddress } from '../domain/worker.js';
 import { type StatusReply, toStatus } from './status.js';
 
@@ -130,5 +131,6 @@ export function peerOf(peer: string): string {
   const colon = peer.lastIndexOf(':');
   const port = Number(peer.slice(colon + 1));
   if (colon <= 0 || !Number.isInteger(port)) return '';
-  return formatAddress({ ip: peer.slice(0, colon).replace(/^::ffff:(?=\d+\.)/i, ''), port });
+  const ip = peer.slice(0, colon);
+  return formatAddress({ ip: canonicalIp(ip) ?? ip, port });
 }

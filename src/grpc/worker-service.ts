@@ -2,7 +2,7 @@ import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid } from '../domain/errors.js';
 import { allowPool, type Identity, speakerOf } from '../domain/identity.js';
 import type { Verdict } from '../domain/job.js';
-import { checkId, checkPool, isId } from '../domain/names.js';
+import { checkId, isId } from '../domain/names.js';
 import type { ReportedResult, WorkerManager } from '../fleet/worker-manager.js';
 import { toReportedOutcome } from './convert-job.js';
 import { checkHeld, legacyWorkerInfo, toWorkerInfo, type WorkerLimits } from './convert-worker.js';
@@ -63,10 +63,10 @@ export class OrchestratorGrpcServer {
         return { success: true, message: '', boot, replica: manager.replica, pingInterval: toDuration(pingIntervalMs) };
       }),
       ping: unary(async ({ pool, id, boot }, { identity }) =>
-        manager.ping(allowPool(identity, checkPool(pool, 'pool'), 'pool'), checkId(id, 'id'), boot, this.#by(identity)),
+        manager.ping(allowPool(identity, pool, 'pool'), checkId(id, 'id'), boot, this.#by(identity)),
       ),
       deregister: unary(async ({ pool, id, boot, drainTimeout }, { identity }) => {
-        const allowed = allowPool(identity, checkPool(pool, 'pool'), 'pool');
+        const allowed = allowPool(identity, pool, 'pool');
         const timeoutMs = durationMs(drainTimeout, 'drain_timeout', { zero: true });
         return { held: await manager.deregister(allowed, checkId(id, 'id'), boot, timeoutMs, this.#by(identity)) };
       }),
@@ -105,7 +105,7 @@ export class OrchestratorGrpcServer {
       return isId(jobId) ? [{ jobId, fence, outcome: toReportedOutcome(result, limits) }] : [];
     });
     const reported = await manager.report({
-      pool: allowPool(identity, checkPool(request.pool, 'pool'), 'pool'),
+      pool: allowPool(identity, request.pool, 'pool'),
       worker: checkId(request.workerId, 'worker_id'),
       boot: request.boot,
       results,

@@ -96,7 +96,7 @@ export function createServices(options: ServicesOptions): Services {
       onError: (error) => onInternal(error as Error, 'BatchSubmitJobs'),
       quotas,
     }),
-    admin: new AdminService({ manager, queries, jobs, unary, clock, stopping, maxWatchers: 100 }),
+    admin: new AdminService({ manager, queries, jobs, unary, clock, stopping, maxWatchers: 100, identify }),
     health,
     observer,
     scaler: new ScalerService({
@@ -107,6 +107,7 @@ export function createServices(options: ServicesOptions): Services {
       maxWatchers: config.SCALER_WATCHERS,
       pollMs: config.SCALER_POLL_MS,
       onError,
+      identify,
     }),
     workers: {
       unary,

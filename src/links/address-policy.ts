@@ -1,7 +1,7 @@
 import { invalid, MusterError } from '../domain/errors.js';
+import { canonicalIp } from '../domain/ip.js';
 import { type Address, formatAddress } from '../domain/worker.js';
 import { type Block, blockOf, covers, type Entry, parseEntry, takes } from './cidr.js';
-import { normaliseIp } from './ip.js';
 
 /**
  * Which addresses replicas may dial. A worker names its own address, so without this anyone who may register can make replicas connect
@@ -61,7 +61,7 @@ export class DialPolicy {
   check(address: Address, peerIp: string | undefined): void {
     const ip = this.#judge(address);
     if (this.#allow.length > 0 || this.#freeLoopback(ip)) return;
-    const peer = peerIp === undefined ? undefined : normaliseIp(peerIp.replace(/%.*$/, ''));
+    const peer = peerIp === undefined ? undefined : canonicalIp(peerIp.replace(/%.*$/, ''));
     if (peer === ip) return;
     const from = peer === undefined ? 'an unknown address' : peer;
     throw refused(
@@ -77,7 +77,7 @@ export class DialPolicy {
 
   /** Everything but the peer rule. Returns the address in its one spelling. */
   #judge(address: Address): string {
-    const ip = normaliseIp(address.ip);
+    const ip = canonicalIp(address.ip);
     if (ip === undefined) throw invalid('ip', 'must be an IP literal such as 10.1.2.3 or fd00::7; names, zones and other notations are not taken');
     if (!Number.isInteger(address.port) || address.port < 1 || address.port > 65_535) throw invalid('port', 'must be 1 to 65535');
     if (this.#freeLoopback(ip)) return ip;

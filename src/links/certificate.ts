@@ -1,7 +1,7 @@
+import { canonicalIp } from '../domain/ip.js';
 import type { DialTarget } from '../domain/link.js';
 import { splitSans } from '../domain/san.js';
 import { formatAddress } from '../domain/worker.js';
-import { normaliseIp } from './ip.js';
 
 /** Which worker a certificate may belong to. Pure. */
 export type Wanted = Pick<DialTarget, 'ref' | 'address'>;
@@ -22,8 +22,8 @@ export function mismatch(subjectaltname: string | undefined, { ref, address }: W
   const names = (kind: string) => sans.filter((san) => san.startsWith(`${kind}:`)).map((san) => san.slice(kind.length + 1));
   const workers = names('URI').filter((uri) => uri.startsWith(uriOf('')));
   if (workers.length > 0 ? workers.includes(uriOf(ref.id)) : names('DNS').includes(ref.id)) return undefined;
-  const ip = normaliseIp(address.ip);
-  if (workers.length === 0 && names('IP Address').some((known) => normaliseIp(known) === ip)) return undefined;
+  const ip = canonicalIp(address.ip);
+  if (workers.length === 0 && names('IP Address').some((known) => canonicalIp(known) === ip)) return undefined;
   const has = subjectaltname === undefined || subjectaltname === '' ? 'no SANs' : `SANs ${subjectaltname.slice(0, SHOWN_CHARS)}`;
   return `certificate of ${formatAddress(address)} has ${has}, wanted URI:${uriOf(ref.id)}, DNS:${ref.id} or IP Address:${ip}`;
 }

@@ -1,6 +1,6 @@
 import { BlockList, isIPv4 } from 'node:net';
+import { canonicalIp } from '../domain/ip.js';
 import type { Address } from '../domain/worker.js';
-import { normaliseIp } from './ip.js';
 
 /** A network. */
 export interface Block {
@@ -16,7 +16,7 @@ export interface Entry extends Block {
   toPort: number;
 }
 
-/** The ip in its one spelling (`normaliseIp`). */
+/** The ip in its one spelling (`canonicalIp`). */
 export function covers({ list }: Block, ip: string): boolean {
   return list.check(ip, isIPv4(ip) ? 'ipv4' : 'ipv6');
 }
@@ -27,7 +27,7 @@ export function takes({ fromPort, toPort }: Entry, port: number): boolean {
 }
 
 export function blockOf(text: string, ip: string, prefix: number): Block {
-  const base = normaliseIp(ip) ?? ip;
+  const base = canonicalIp(ip) ?? ip;
   const list = new BlockList();
   list.addSubnet(base, prefix, isIPv4(base) ? 'ipv4' : 'ipv6');
   return { text, base, prefix, list };
@@ -45,7 +45,7 @@ export function parseEntry(setting: string, text: string): Entry {
   const bad = (why: string) => new Error(`${setting}: "${text}" ${why}`);
   const parts = ENTRY.exec(text)?.groups;
   const ip = parts?.bracketed ?? parts?.v4 ?? parts?.v6 ?? '';
-  const base = normaliseIp(ip);
+  const base = canonicalIp(ip);
   if (parts === undefined || base === undefined) throw bad('is no CIDR: write 10.0.0.0/8, 10.0.0.0/8:6000-6100 or [fd00::]/8:6000');
   if (isIPv4(base) && ip.includes(':')) throw bad(`wraps an IPv4 address: write ${base}`);
   const width = isIPv4(base) ? 32 : 128;
@@ -59,6 +59,6 @@ export function parseEntry(setting: string, text: string): Entry {
 
 /** Is that address in one of them? */
 export function isAmong(entries: readonly Entry[], { ip, port }: Address): boolean {
-  const known = normaliseIp(ip);
+  const known = canonicalIp(ip);
   return known !== undefined && entries.some((entry) => covers(entry, known) && takes(entry, port));
 }

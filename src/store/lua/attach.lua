@@ -11,6 +11,7 @@
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', {}, {} }, 0) end
+if lives_otherwise(w, 'ATTACHED', boot) then return done({ 'exists ' .. w.home, w.link, w.state, {}, {} }, 0) end
 
 local settled = call('HGET', META, 'family')
 if settled and settled ~= 'RUNNER' then

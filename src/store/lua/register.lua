@@ -3,8 +3,8 @@
 -- @args id boot derived address contract region slots labels kinds version by
 --   derived: '1' when the boot was made from the address (such boots come back legitimately, so none of them is ever superseded)
 --   labels, kinds: JSON, '' for none; by: whose word this is (see `foreign`), and whose the worker is from now on
--- @returns {status, link, state, freed, leases}: ok | superseded | family <family> | foreign | taken; freed: how many leases of an earlier boot were
---   revoked; leases: as of adopt, of a known boot that comes from an owner that is gone
+-- @returns {status, link, state, freed, leases}: ok | superseded | family <family> | foreign | taken | attached; freed: how many leases of an earlier
+--   boot were revoked; leases: as of adopt, of a known boot that comes from an owner that is gone; attached: an attached worker of that id lives
 --   foreign: the worker is another identity's; taken: at its address is one of another identity, which is not missed
 -- @use workers owners jobs bury match moves
 -- Idempotent by (worker, boot): the same boot again changes fields only; it is listed once. Its leases
@@ -12,6 +12,7 @@
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', 0, {} }, 0) end
+if lives_otherwise(w, contract, boot) then return done({ 'attached', w.link, w.state, 0, {} }, 0) end
 
 local family = contract == 'ATTACHED' and 'RUNNER' or contract
 local settled = call('HGET', META, 'family')

@@ -10,6 +10,7 @@ export type Registered =
   | { kind: 'superseded' }
   | { kind: 'foreign' }
   | { kind: 'taken' }
+  | { kind: 'attached' }
   | { kind: 'family'; family: string };
 
 export type Attached =
@@ -111,7 +112,7 @@ export class WorkerScripts {
       const [status, link, state, revoked, leases] = items(own);
       const [kind, family = ''] = text(status).split(' ');
       if (kind === 'family') return { kind, family };
-      if (kind === 'superseded' || kind === 'foreign' || kind === 'taken') return { kind };
+      if (kind === 'superseded' || kind === 'foreign' || kind === 'taken' || kind === 'attached') return { kind };
       return { kind: 'ok', link: text(link), state: text(state) as WorkerState, revoked: number(revoked), leases: items(leases).map(toAdopted) };
     });
   }

@@ -1,14 +1,17 @@
 import { status } from '@grpc/grpc-js';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DEFAULT_POOL } from '../../../src/domain/names.js';
 import { Verdict } from '../../../src/grpc/generated/muster/v1/worker.js';
 import { MAX_GUESSES } from '../../../src/links/guess-budget.js';
 import { jobSpec } from '../../../src/sdk/run.js';
 import { keys } from '../../../src/store/keys.js';
+import { firstContract } from '../../helpers/first-contract.js';
 import { ownRedis } from '../../helpers/redis.js';
 import { until } from '../../helpers/until.js';
 import { heldOf, type LeaseNamed, lastFailure, output, RawWorker } from './raw-worker.js';
 import { endOf, getJob, getWorker, type Running, startReplica, submit } from './support.js';
+import { acceptingWorker, legacyWorker, register } from './workers.js';
 
 let one: Running;
 let two: Running;
@@ -159,5 +162,35 @@ describe('leases that a worker was never given', () => {
     await until(() => again.verdicts.size === jobs, { what: 'all verdicts' });
     expect(new Set(again.verdicts.values())).toEqual(new Set([Verdict.VERDICT_GONE]));
     expect(again.ended).toBe(false);
+  });
+});
+
+describe('the ID of a worker that lives', () => {
+  test('is not taken over by Register while it is attached, by neither contract', async () => {
+    const pool = DEFAULT_POOL;
+    const { worker } = await victim(pool);
+    await worker.settle(output(await worker.assigned('job')));
+    const before = await getWorker(one.api, pool, 'v');
+    const exists = { code: status.ALREADY_EXISTS, reason: 'WORKER_EXISTS' };
+    const dialed = await acceptingWorker('v');
+    for (const boot of ['other', 'v-boot']) {
+      await expect(register(two.api, { id: 'v', pool, port: dialed.port, boot })).rejects.toMatchObject(exists);
+    }
+    const old = await legacyWorker('v');
+    const legacy = firstContract(one.target);
+    await expect(legacy.register({ id: 'v', ip: '127.0.0.1', port: old.port, region: '' })).rejects.toMatchObject({ code: exists.code });
+    legacy.close();
+    expect(await getWorker(one.api, pool, 'v')).toEqual({ ...before, lastSeenTime: expect.anything() });
+    expect(worker.ended).toBe(false);
+  });
+
+  test('is not taken over by Attach while it is dialed', async () => {
+    const pool = newPool();
+    const dialed = await acceptingWorker('v');
+    await register(one.api, { id: 'v', pool, port: dialed.port });
+    for (const boot of ['other', `127.0.0.1:${dialed.port}`]) {
+      await expect(RawWorker.attach(two.target, { pool, id: 'v', boot })).rejects.toMatchObject({ code: status.ALREADY_EXISTS });
+    }
+    expect(await getWorker(one.api, pool, 'v')).toMatchObject({ boot: `127.0.0.1:${dialed.port}`, address: `127.0.0.1:${dialed.port}` });
   });
 });

@@ -1,8 +1,20 @@
+import type { Readable } from 'node:stream';
+import { Client as GrpcClient, type ServiceDefinition, type ServiceError } from '@grpc/grpc-js';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { ACCESS } from '../../../src/grpc/auth.js';
+import { ExternalScalerService, GetMetricsRequest, ScaledObjectRef } from '../../../src/grpc/generated/externalscaler/externalscaler.js';
 import { Contract } from '../../../src/grpc/generated/muster/v1/common.js';
-import { WorkerInfo } from '../../../src/grpc/generated/muster/v1/worker.js';
-import { WorkerServiceClient } from '../../../src/grpc/generated/worker/worker.js';
-import type { ApiError } from '../../../src/sdk/api-error.js';
+import { type DeepPartial, JobServiceService, ListJobsRequest, RunJobRequest, SessionRequest } from '../../../src/grpc/generated/muster/v1/job.js';
+import {
+  AttachRequest,
+  DeregisterRequest,
+  PingRequest,
+  ReportRequest,
+  WorkerInfo,
+  WorkerServiceService,
+} from '../../../src/grpc/generated/muster/v1/worker.js';
+import { WorkerServiceService as LegacyWorkerService } from '../../../src/grpc/generated/worker/worker.js';
+import { type ApiError, toApiError } from '../../../src/sdk/api-error.js';
 import type { Api } from '../../../src/sdk/connect.js';
 import { Client, Worker } from '../../../src/sdk/index.js';
 import { jobSpec } from '../../../src/sdk/run.js';
@@ -86,6 +98,16 @@ describe('a dialed worker', () => {
     expect(await apis.one.ping({ pool: 'addresses', id: 'w', boot: 'b' })).toMatchObject({ healthy: true });
     expect(await reason(apis.one.register(info({ pool: 'addresses', id: 'x', port, boot: 'c' })))).toBe('');
   });
+
+  test.each(['::ffff:127.0.0.1', '::FFFF:7F00:1', '0:0:0:0:0:ffff:7f00:0001', '0000::ffff:127.0.0.1'])(
+    'that is heard keeps its address in every spelling: %s',
+    async (ip) => {
+      const { port } = await methodWorker();
+      const pool = `spelled-${ip.replace(/[^a-z0-9]/g, '-')}`;
+      await apis.one.register(info({ pool, id: 'w', port, boot: 'b' }));
+      expect(await reason(apis.two.register(info({ pool, id: 'x', port, ip, boot: 'c' })))).toBe('ALREADY_EXISTS ADDRESS_TAKEN');
+    },
+  );
 });
 
 test('an attached worker is its identity’s alone, while it lives', async () => {
@@ -127,29 +149,79 @@ describe('pools=', () => {
   const REFUSED = 'PERMISSION_DENIED POOL_REFUSED';
   const job = { pool: 'other', id: 'j' };
   const spec = jobSpec({ ...job, work: { $case: 'kind', value: 'echo' } });
-  const CALLS: [string, () => Promise<unknown>][] = [
-    ['Register', () => apis.builds.register(info({ pool: 'other', id: 'w', port: 1, boot: 'b' }))],
-    ['Ping', () => apis.builds.ping({ pool: 'other', id: 'w', boot: '' })],
-    ['Ping of the default pool', () => apis.builds.ping({ pool: '', id: 'w', boot: '' })],
-    ['Deregister', () => apis.builds.deregister({ pool: 'other', id: 'w', boot: '', drainTimeout: undefined })],
-    ['Report', () => apis.builds.report({ pool: 'other', workerId: 'w', boot: '', results: [], beat: undefined })],
-    ['SubmitJob', () => apis.buyer.submitJob({ spec })],
-    ['RunJob', () => apis.buyer.runJob({ spec, wait: undefined, cancelOnDisconnect: false })],
-    ['WaitJob', () => apis.buyer.waitJob({ ...job, wait: undefined })],
-    ['GetJob', () => apis.buyer.getJob(job)],
-    ['ListJobs', () => apis.buyer.listJobs({ pool: 'other', state: 0, pageSize: 0, pageToken: '' })],
-    ['CancelJob', () => apis.buyer.cancelJob(job)],
-    ['RetryJob', () => apis.buyer.retryJob(job)],
-  ];
-  test.each(CALLS)('%s for another pool is refused', async (_name, call) => {
-    expect(await reason(call())).toBe(REFUSED);
+  const ref = { scaledObjectRef: { scalerMetadata: { pool: 'other' } } };
+  const worker = { pool: 'other', id: 'w', ip: '127.0.0.1', port: 1, boot: 'b' };
+  const open = SessionRequest.fromPartial({ frame: { $case: 'open', value: {} } });
+  const session = (frame: DeepPartial<SessionRequest>['frame']) => [open, SessionRequest.fromPartial({ frame })];
+
+  /** Frames or requests of each RPC, in every way in which it can name a pool; each list is one call. */
+  const NAMING: Record<string, unknown[][]> = {
+    '/muster.v1.WorkerService/Register': [[WorkerInfo.fromPartial(worker)], [WorkerInfo.fromPartial({ ...worker, pool: '' })]],
+    '/muster.v1.WorkerService/Ping': [[PingRequest.fromPartial({ pool: 'other', id: 'w' })], [PingRequest.fromPartial({ id: 'w' })]],
+    '/muster.v1.WorkerService/Deregister': [[DeregisterRequest.fromPartial({ pool: 'other', id: 'w' })]],
+    '/muster.v1.WorkerService/Report': [[ReportRequest.fromPartial({ pool: 'other', workerId: 'w' })]],
+    '/muster.v1.WorkerService/Attach': [[AttachRequest.fromPartial({ frame: { $case: 'hello', value: { worker } } })]],
+    // They name none: theirs is LEGACY_POOL.
+    '/worker.WorkerService/Register': [[{ id: 'w', ip: '127.0.0.1', port: 1, region: '' }]],
+    '/worker.WorkerService/Ping': [[{ id: 'w' }]],
+    '/muster.v1.JobService/SubmitJob': [[{ spec }]],
+    '/muster.v1.JobService/BatchSubmitJobs': [[{ specs: [spec] }]],
+    '/muster.v1.JobService/RunJob': [[RunJobRequest.fromPartial({ spec })]],
+    '/muster.v1.JobService/WaitJob': [[job]],
+    '/muster.v1.JobService/GetJob': [[job]],
+    '/muster.v1.JobService/ListJobs': [[ListJobsRequest.fromPartial({ pool: 'other' })]],
+    '/muster.v1.JobService/CancelJob': [[job]],
+    '/muster.v1.JobService/RetryJob': [[job]],
+    '/muster.v1.JobService/Session': [
+      [SessionRequest.fromPartial({ frame: { $case: 'open', value: { awaiting: [job] } } })],
+      session({ $case: 'submit', value: { specs: [spec] } }),
+      session({ $case: 'cancel', value: { jobs: [job] } }),
+      session({ $case: 'ack', value: { jobs: [job] } }),
+    ],
+    '/externalscaler.ExternalScaler/IsActive': [[ScaledObjectRef.fromPartial(ref.scaledObjectRef)]],
+    '/externalscaler.ExternalScaler/StreamIsActive': [[ScaledObjectRef.fromPartial(ref.scaledObjectRef)]],
+    '/externalscaler.ExternalScaler/GetMetricSpec': [[ScaledObjectRef.fromPartial(ref.scaledObjectRef)]],
+    '/externalscaler.ExternalScaler/GetMetrics': [[GetMetricsRequest.fromPartial(ref)]],
+  };
+  /** They say nothing of any pool. */
+  const OF_NO_POOL = /^\/grpc\.(health|reflection)\./;
+  const DEFINITIONS: ServiceDefinition[] = [WorkerServiceService, LegacyWorkerService, JobServiceService, ExternalScalerService];
+  const METHODS = new Map(DEFINITIONS.flatMap((definition) => Object.values(definition).map((method) => [method.path, method])));
+
+  /** The answer's refusal, or the first of those that stand in the answers. */
+  function refusalOf(path: string, requests: unknown[]): Promise<string> {
+    const method = METHODS.get(path);
+    if (!method) throw new Error(`no definition of ${path}`);
+    const { requestSerialize: write, responseDeserialize: read, requestStream, responseStream } = method;
+    const { secret } = ACCESS.get(path)?.includes('worker') ? TOKENS.builds : TOKENS.buyer;
+    const client = new GrpcClient(replica.target, over(replica.ca, { secret }));
+    const deadline = { deadline: Date.now() + 5_000 };
+    const said = new Promise<string>((resolve) => {
+      const failed = (error: ServiceError) => resolve(`${toApiError(error).codeName} ${toApiError(error).reason}`);
+      const answered = (answer: unknown) => {
+        if (/"reason":"POOL_REFUSED"/.test(JSON.stringify(answer))) resolve(REFUSED);
+        else if (!responseStream) resolve(JSON.stringify(answer));
+      };
+      if (!requestStream && !responseStream) {
+        client.makeUnaryRequest(path, write, read, requests[0], deadline, (error, answer) => (error ? failed(error) : answered(answer)));
+        return;
+      }
+      const stream: Readable & { write?(request: unknown): void } = requestStream
+        ? client.makeBidiStreamRequest(path, write, read, deadline)
+        : client.makeServerStreamRequest(path, write, read, requests[0], deadline);
+      stream.on('data', answered).on('error', failed);
+      if (requestStream) for (const request of requests) stream.write?.(request);
+    });
+    return said.finally(() => client.close());
+  }
+
+  test('every RPC that a worker or a client may call is tried, or is of no pool', () => {
+    const open = [...ACCESS].filter(([path, access]) => String(access) !== 'admin' && !OF_NO_POOL.test(path)).map(([path]) => path);
+    expect(Object.keys(NAMING).sort()).toEqual(open.sort());
   });
 
-  test('the first contract over TLS is of LEGACY_POOL, which must be one of them', async () => {
-    const client = new WorkerServiceClient(replica.target, over(replica.ca, { secret: TOKENS.builds.secret }));
-    const code = await new Promise((resolve) => client.ping({ id: 'w' }, (error) => resolve(error?.code)));
-    expect(code).toBe(7);
-    client.close();
+  test.each(Object.entries(NAMING))('%s refuses a pool of others', async (path, calls) => {
+    for (const requests of calls) expect(await refusalOf(path, requests), JSON.stringify(requests)).toBe(REFUSED);
   });
 
   test('each of a batch by itself', async () => {

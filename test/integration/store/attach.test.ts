@@ -116,6 +116,36 @@ test('a new boot is refused while the old life is attached; once its stream is g
   expect((await attach(p)).reply).toEqual({ kind: 'superseded' });
 });
 
+test.each([
+  ['another incarnation', 'other'],
+  ['one that says the boot of the attached worker', 'b1'],
+])('register: %s is refused while the worker is attached, and nothing is written', async (_, boot) => {
+  const p = await fixture.pool();
+  await attach(p);
+  const { value, diff } = await p.during(() => p.r2.workers.register(p.info('w1', { boot }), true));
+  expect(value.reply).toEqual({ kind: 'attached' });
+  expect(diff).toEqual({});
+});
+
+test('register: the worker is dialed once its stream is gone', async () => {
+  const p = await fixture.pool();
+  const { ref } = await holding(p, [{ id: 'j1', delivered: true }]);
+  await p.r1.workers.detach(ref, 'cut');
+  expect((await p.r2.workers.register(p.info('w1', { boot: 'b2' }), true)).reply).toMatchObject({ kind: 'ok', link: '2' });
+  expect(await p.state('j1')).toBe('scheduled');
+});
+
+test.each([
+  ['another incarnation', 'other'],
+  ['one that guessed the boot of the dialed worker, its address', '10.0.0.1:1'],
+])('attach: %s is refused while the worker is dialed, and nothing is written', async (_, boot) => {
+  const p = await fixture.pool();
+  await p.leased('j1', 'w1', { info: { boot: '10.0.0.1:1', bootDerived: true } });
+  const { value, diff } = await p.during(() => attach(p, { by: p.r2, boot }));
+  expect(value.reply).toEqual({ kind: 'exists', home: 'r1' });
+  expect(diff).toEqual({});
+});
+
 test('a pool of another family refuses it', async () => {
   const p = await fixture.pool();
   await p.worker('old', { contract: 'LEGACY' });

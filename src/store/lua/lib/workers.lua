@@ -106,3 +106,10 @@ local function home_alive(home)
   end
   return alive[home]
 end
+
+-- A worker that is attached, or dialed, keeps to that while it lives: its ID is not for one that is reached the other way. An incarnation never
+-- changes it, and what speaks under a boot that can be guessed (an address) gets no lease of an attached worker, nor the other way round.
+local function lives_otherwise(w, contract, boot)
+  if not w.state or w.state == 'dead' or (w.contract == 'ATTACHED') == (contract == 'ATTACHED') then return false end
+  return w.boot == boot or ((active(w) or w.state == 'draining') and home_alive(w.home))
+end

@@ -3186,7 +3186,7 @@ export const WorkerServiceService = {
    * Registering again with the same boot is harmless: a worker does it when Ping says healthy=false.
    * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here, or the worker is another identity's, or
    * the caller may not use the pool; FAILED_PRECONDITION: it could not be reached, or the boot is superseded, or the pool holds another
-   * contract; ALREADY_EXISTS: the id's old life still answers, or a worker of another identity stands at the address;
+   * contract; ALREADY_EXISTS: the id's old life still answers or is attached, or a worker of another identity stands at the address;
    * ABORTED: another registration of this id is under way, try again.
    */
   register: {
@@ -3253,7 +3253,7 @@ export interface WorkerServiceServer extends UntypedServiceImplementation {
    * Registering again with the same boot is harmless: a worker does it when Ping says healthy=false.
    * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here, or the worker is another identity's, or
    * the caller may not use the pool; FAILED_PRECONDITION: it could not be reached, or the boot is superseded, or the pool holds another
-   * contract; ALREADY_EXISTS: the id's old life still answers, or a worker of another identity stands at the address;
+   * contract; ALREADY_EXISTS: the id's old life still answers or is attached, or a worker of another identity stands at the address;
    * ABORTED: another registration of this id is under way, try again.
    */
   register: handleUnaryCall<WorkerInfo, RegisterAck>;
@@ -3280,7 +3280,7 @@ export interface WorkerServiceClient extends Client {
    * Registering again with the same boot is harmless: a worker does it when Ping says healthy=false.
    * INVALID_ARGUMENT names the bad field; PERMISSION_DENIED: the address may not be dialed here, or the worker is another identity's, or
    * the caller may not use the pool; FAILED_PRECONDITION: it could not be reached, or the boot is superseded, or the pool holds another
-   * contract; ALREADY_EXISTS: the id's old life still answers, or a worker of another identity stands at the address;
+   * contract; ALREADY_EXISTS: the id's old life still answers or is attached, or a worker of another identity stands at the address;
    * ABORTED: another registration of this id is under way, try again.
    */
   register(request: WorkerInfo, callback: (error: ServiceError | null, response: RegisterAck) => void): ClientUnaryCall;
