@@ -4,7 +4,7 @@ import type { Observer, Submitting } from '../domain/observer.js';
 import { indexesOf } from '../store/read-jobs.js';
 import type { Store } from '../store/store.js';
 import type { Matching } from './matching.js';
-import type { Accepted, Submission, Submitter } from './submit.js';
+import { type Accepted, type Submission, type Submitter, wrongFamily } from './submit.js';
 import type { Ended, Waiters } from './waiters.js';
 
 export interface JobsOptions {
@@ -135,6 +135,8 @@ export class Jobs {
     if (answer === 'unknown') throw notFound(pool, id);
     if (answer === 'not_buried')
       throw new MusterError('failed_precondition', 'NOT_BURIED', `job ${id} is not a dead letter: only failed jobs can be retried`);
+    const [what, family] = (answer ?? '').split(' ');
+    if (what === 'family' && family) throw wrongFamily(pool, family, 'id');
     return this.get(pool, id);
   }
 
@@ -194,7 +196,9 @@ export class Jobs {
         who,
       ),
     );
-    return { retried: answers.filter((answer) => answer === 'retried').length, done: ids.length < BULK };
+    const retried = answers.filter((answer) => answer === 'retried').length;
+    // What the workers of the pool cannot run stays where it is: a page of nothing else is the end.
+    return { retried, done: ids.length < BULK || retried === 0 };
   }
 
   async #submit(submission: Submission, seen: Submitting | undefined): Promise<Accepted> {

@@ -1,5 +1,6 @@
 import { MusterError } from '../domain/errors.js';
 import type { JobState, NewJob } from '../domain/job.js';
+import { LEGACY_METHOD } from '../domain/names.js';
 import type { Observer } from '../domain/observer.js';
 import type { JobScripts, Submitted } from '../store/scripts/jobs.js';
 import { PoolBatchers } from './batcher.js';
@@ -83,18 +84,16 @@ export class Submitter {
             retryAfterMs: 1000,
           },
         );
-      case 'family': {
-        const remedy = status.family === 'LEGACY' ? 'name method /job.JobService/RunJob' : 'name a method instead of a kind';
-        const field = spec.kind === '' ? 'spec.method' : 'spec.kind';
-        throw new MusterError(
-          'failed_precondition',
-          'WRONG_FAMILY',
-          `${field}: the workers of pool ${spec.pool} are ${status.family}: ${remedy}, or another pool`,
-          {
-            field,
-          },
-        );
-      }
+      case 'family':
+        throw wrongFamily(spec.pool, status.family, spec.kind === '' ? 'spec.method' : 'spec.kind');
     }
   }
+}
+
+/** The workers of that pool cannot run such a job. */
+export function wrongFamily(pool: string, family: string, field: string): MusterError {
+  const remedy = family === 'LEGACY' ? `name method ${LEGACY_METHOD}` : 'name a method instead of a kind';
+  return new MusterError('failed_precondition', 'WRONG_FAMILY', `${field}: the workers of pool ${pool} are ${family}: ${remedy}, or another pool`, {
+    field,
+  });
 }

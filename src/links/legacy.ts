@@ -8,7 +8,11 @@ export const legacy: Speech = {
   contract: 'LEGACY',
   anyAnswerLives: false,
   probe: { path: JobServiceService.ping.path, bytes: Buffer.from(PingRequest.encode({}).finish()) },
-  order: ({ payload }) => ({ path: LEGACY_METHOD, bytes: payload }),
+
+  order({ kind, method, payload }) {
+    if (method !== LEGACY_METHOD) return `a worker of the first contract runs ${LEGACY_METHOD} alone; the job names ${method || `the kind ${kind}`}`;
+    return { path: LEGACY_METHOD, bytes: payload };
+  },
 
   readProbe(bytes): ProbeAnswer {
     const { workerId, status } = PingResponse.decode(bytes);

@@ -26,7 +26,7 @@ export const keys = {
 
   /** PATTERN: of SCAN: all keys of one pool, or (`*`) of all. */
   ofPool: (name: string) => `${pool(name)}*`,
-  /** HASH: the pool: `fence`, `ticked`, `grace`, `paused`, `family`, `tombstones`, and counters. KEYS[1] of every script. */
+  /** HASH: the pool: `fence`, `ticked`, `grace`, `paused`, `family`, `methods`, `tombstones`, and counters. KEYS[1] of every script. */
   meta: (name: string) => `${pool(name)}meta`,
   /** ABSENT: never written. On a Cluster every script names it too, so that Redis refuses the script while the slot is being moved. */
   moving: (name: string) => `${pool(name)}moving`,

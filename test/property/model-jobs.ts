@@ -6,6 +6,11 @@ import { type Job, MS, type Worker } from './model-records.js';
 
 const LEGACY_METHOD = '/job.JobService/RunJob';
 
+function runs(family: string, { kind, method }: { kind: string; method: string }): boolean {
+  if (family === '' || family === 'RUNNER') return true;
+  return kind === '' && (family === 'METHOD' || method === LEGACY_METHOD);
+}
+
 export function submit(m: Model, { max, jobs }: CallOf<'submit'>): unknown {
   let room = Math.min(max - m.waitingCount - m.later.size, 2 * max - m.waiting.flat().length);
   const { family } = m;
@@ -18,11 +23,11 @@ export function submit(m: Model, { max, jobs }: CallOf<'submit'>): unknown {
       if (there.state === 'running' && !there.delivered && w?.home === m.caller) m.assign(there, w);
       return `exists ${there.state}`;
     }
-    if (family !== '' && ((spec.kind !== '' && family !== 'RUNNER') || (family === 'LEGACY' && spec.method !== LEGACY_METHOD)))
-      return `family ${family}`;
+    if (!runs(family, spec)) return `family ${family}`;
     if (room <= 0) return 'full';
     room--;
     if (m.family === '' && spec.kind !== '') m.family = 'RUNNER';
+    else if (m.family === '' && !runs('LEGACY', spec)) m.methods = true;
     const { id, priority, queueMs, totalMs, runMs, maxAttempts, initialMs, fatal } = spec;
     const from = Math.max(m.now, spec.start);
     const blank = { state: '', attempt: 0, handovers: 0, fence: -1, worker: '', delivered: false, started: 0, next: 0, done: -1, error: false };
@@ -136,6 +141,7 @@ export function retry(m: Model, { jobs }: CallOf<'retry'>): unknown {
       return 'unknown';
     }
     if (at === undefined || j.state !== 'failed' || (buriedAt !== undefined && buriedAt !== at)) return 'not_buried';
+    if (!runs(m.family, JSON.parse(j.content))) return `family ${m.family}`;
     m.buried.delete(id);
     Object.assign(j, { attempt: 0, handovers: 0, queueMs: 0, totalMs: 0, error: false });
     m.enqueue(j, false);

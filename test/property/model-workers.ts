@@ -14,9 +14,10 @@ function blank(id: string): Worker {
 export function register(m: Model, call: CallOf<'register'>): unknown {
   const there = m.workers.get(call.worker);
   const known = there !== undefined && there.state !== 'dead';
-  if (m.family !== '' && m.family !== call.contract) {
+  const family = m.family === '' && call.contract === 'LEGACY' && m.methods ? 'METHOD' : m.family;
+  if (family !== '' && family !== call.contract) {
     const others = [...m.seen.keys()].some((id) => id !== call.worker);
-    if (others || m.waitingCount > 0 || m.later.size > 0 || m.leases.size > 0) return { kind: 'family', family: m.family };
+    if (others || m.waitingCount > 0 || m.later.size > 0 || m.leases.size > 0) return { kind: 'family', family };
   }
   if (there && there.boot !== call.boot && !call.derived && there.previous === call.boot) return { kind: 'superseded' };
   const w = there ?? blank(call.worker);

@@ -12,6 +12,8 @@ export class Model {
   fence = 0;
   paused = false;
   family = '';
+  /** A job for a method that no LEGACY worker has came before any family was settled. */
+  methods = false;
   ticked = 0;
   grace = 0;
   free: string[] = [];

@@ -16,6 +16,7 @@ if lives_otherwise(w, contract, boot) then return done({ 'attached', w.link, w.s
 
 local family = contract == 'ATTACHED' and 'RUNNER' or contract
 local settled = call('HGET', META, 'family')
+if not settled and family == 'LEGACY' and call('HGET', META, 'methods') then settled = 'METHOD' end
 if settled and settled ~= family then
   local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
   if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0, {} }, 0) end

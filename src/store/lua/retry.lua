@@ -3,11 +3,12 @@
 --   who: the operator who retries them all, '' for none
 -- @each job buried
 --   buried: its score in `buried`, as the caller read it; '' for whatever it is
--- @returns for each: retried | not_buried | unknown
+-- @returns for each: retried | not_buried | unknown | family <family> (the pool's workers cannot run it)
 -- @flags deny-oom
 -- @use acts workers jobs match
 -- Compare-and-set on the time of burial.
 local reply, retried = {}, 0
+local settled = pool_state()
 for job, buried in items() do
   local j = job_get(job)
   local score = call('ZSCORE', P .. 'buried', job)
@@ -16,6 +17,8 @@ for job, buried in items() do
     if score then call('ZREM', P .. 'buried', job) end
   elseif j.state ~= 'failed' or not score or (buried ~= '' and tonumber(buried) ~= tonumber(score)) then
     reply[#reply + 1] = 'not_buried'
+  elseif not runs(settled, j.kind, j.method) then
+    reply[#reply + 1] = 'family ' .. settled
   else
     local key = job_key(job)
     call('ZREM', P .. 'buried', job)

@@ -29,7 +29,7 @@ for id, digest, kind, method, priority in items() do
   if there then
     all_new = false
     existing[n] = there == digest and 'same' or 'conflict'
-  elseif settled and ((kind ~= '' and settled ~= 'RUNNER') or (settled == 'LEGACY' and method ~= LEGACY_METHOD)) then
+  elseif not runs(settled, kind, method) then
     refused[n] = 'family ' .. settled
   elseif new >= room then
     refused[n] = 'full'
@@ -64,6 +64,9 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     if not settled and kind ~= '' and family ~= '' then
       settled = family
       call('HSET', META, 'family', settled)
+    elseif not settled and not runs('LEGACY', kind, method) then
+      -- Whether METHOD or RUNNER, the first worker says. It is no LEGACY one.
+      call('HSET', META, 'methods', '1')
     end
     local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'retry', retry, 'run', run, 'keep', keep }
     local function put(name, value)

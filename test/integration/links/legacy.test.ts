@@ -44,6 +44,22 @@ function ping(status: WorkerStatus): Handler {
 }
 
 describe('a LEGACY link', () => {
+  it.each([
+    ['another method', { method: '/bank.Ledger/Transfer', kind: '' }],
+    ['a kind', { method: '', kind: 'build' }],
+  ])('gives back a job of %s, and sends nothing', async (_, work) => {
+    const sent: string[] = [];
+    const { link, events } = await start({
+      [RUN]: (call, done) => {
+        sent.push(RUN);
+        respond(response)(call, done);
+      },
+    });
+    link.assign(assignmentOf({ ...work, payload: job.payload }));
+    expect(await events.delivery()).toMatchObject({ kind: 'released', blocked: false, reason: expect.stringContaining(work.method || work.kind) });
+    expect(sent).toEqual([]);
+  });
+
   it('passes the request through and hands the response on as it came, unknown fields too', async () => {
     let seen: JobRequest | undefined;
     const unknownField = Buffer.from([0x98, 0x06, 0x01]);

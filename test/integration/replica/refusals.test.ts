@@ -47,6 +47,19 @@ describe('workers', () => {
     expect(words(await refusal(api.getWorker({ pool: 'runners', id: 'new' })))).toMatchObject({ code: 'NOT_FOUND', reason: 'NO_SUCH_WORKER' });
   });
 
+  test('one of the first contract does not get into a pool whose jobs it cannot run, and so never gets one of them', async () => {
+    const pool = 'transfers';
+    await submit(api, { pool, id: 'j', work: { $case: 'method', value: '/bank.Ledger/Transfer' } });
+    const old = await legacyWorker('old');
+    const joining = register(api, { id: 'old', pool, port: old.port, contract: Contract.CONTRACT_LEGACY });
+    expect(words(await refusal(joining))).toEqual({ code: 'FAILED_PRECONDITION', reason: 'WRONG_FAMILY', field: 'contract', named: true });
+    const method = await methodWorker();
+    await register(api, { id: 'm', pool, port: method.port, contract: Contract.CONTRACT_METHOD });
+    await submit(api, { pool, id: 'say', payload: text('hi'), work: { $case: 'method', value: SAY } });
+    await jobIn(api, pool, 'say', JobState.JOB_STATE_SUCCEEDED);
+    expect(old.jobs).toEqual([]);
+  });
+
   test('one that speaks another contract than it says cannot be dialed either', async () => {
     const legacy = await legacyWorker('odd');
     expect(words(await refusal(registering({ port: legacy.port })))).toMatchObject({ code: 'FAILED_PRECONDITION', reason: 'UNDIALABLE' });

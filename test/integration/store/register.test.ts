@@ -162,6 +162,26 @@ test('another family is refused beside workers, jobs or leases, and settles once
   expect(diff).toMatchObject({ 'meta.family': 'RUNNER → METHOD', free: '+ w2' });
 });
 
+test('a job for a method of its own keeps legacy workers out of a new pool, and no others', async () => {
+  const p = await fixture.pool();
+  await p.job('j1', { kind: '', method: '/bank.Ledger/Transfer' });
+  const refused = await p.during(() => register(p, 'w1', { contract: 'LEGACY' }));
+  expect(refused).toEqual({ value: { kind: 'family', family: 'METHOD' }, diff: {} });
+  await p.r1.jobs.cancel(p.name, ['j1']);
+  expect(await register(p, 'w1', { contract: 'LEGACY' })).toMatchObject({ kind: 'ok' });
+
+  for (const contract of ['METHOD', 'RUNNER'] as const) {
+    const other = await fixture.pool();
+    await other.job('j1', { kind: '', method: '/bank.Ledger/Transfer' });
+    expect(await register(other, 'w1', { contract })).toMatchObject({ kind: 'ok' });
+    expect(await other.state('j1')).toBe('running');
+  }
+  const old = await fixture.pool();
+  await old.job('j1', { kind: '', method: '/job.JobService/RunJob' });
+  expect(await register(old, 'w1', { contract: 'LEGACY' })).toMatchObject({ kind: 'ok' });
+  expect(await old.state('j1')).toBe('running');
+});
+
 test('a drained worker stays drained in its next life', async () => {
   const p = await fixture.pool();
   await p.worker();

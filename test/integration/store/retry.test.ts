@@ -70,3 +70,11 @@ test('what is no dead letter stays as it is; an entry whose job is gone is dropp
   expect(value.reply).toEqual(['not_buried', 'unknown', 'unknown']);
   expect(diff).toEqual({ 'buried.j9': '- 1' });
 });
+
+test('what the workers of the pool cannot run any more stays a dead letter', async () => {
+  const p = await withDeadLetter();
+  await p.r1.workers.deregister(p.name, 'w1', '', undefined);
+  await p.worker('w2', { contract: 'METHOD' });
+  const { value, diff } = await p.during(() => p.r1.jobs.retry(p.name, [{ id: 'j1' }]));
+  expect([value.reply, diff]).toEqual([['family METHOD'], {}]);
+});

@@ -114,7 +114,8 @@ test('the backlog is full at its bound, with what is scheduled, and not before',
 
 test('a job that names a kind settles a new pool as RUNNER; one that names a method does not', async () => {
   const p = await fixture.pool();
-  await p.job('j1', { kind: '', method: '/a.B/C' });
+  expect(await p.diff(() => p.job('j0', { kind: '', method: '/job.JobService/RunJob' }))).not.toHaveProperty('meta.methods');
+  expect(await p.diff(() => p.job('j1', { kind: '', method: '/a.B/C' }))).toMatchObject({ 'meta.methods': '+ 1' });
   expect(Object.keys(Object.fromEntries(await p.dump()))).not.toContain('meta.family');
   expect(await p.diff(() => p.job('j2'))).toMatchObject({ 'meta.family': '+ RUNNER' });
 });

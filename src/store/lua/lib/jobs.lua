@@ -18,6 +18,12 @@ local function job_get(id)
     method = v[14] or '', created = tonumber(v[15] or 0), from = tonumber(v[16] or v[15] or 0) }, rest)
 end
 
+-- Can workers of that family run such a job? Of the legacy protocol: RunJob alone; METHOD: methods; RUNNER and attached: both.
+local function runs(family, kind, method)
+  if not family or family == 'RUNNER' then return true end
+  return kind == '' and (family == 'METHOD' or method == LEGACY_METHOD)
+end
+
 local function is_terminal(state)
   return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired'
 end

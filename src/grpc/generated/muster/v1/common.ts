@@ -14,7 +14,10 @@ export const protobufFileName = "muster/v1/common.proto";
 
 /** Words that several of Muster's services share. */
 
-/** What a worker speaks, and so how replicas reach it. A pool holds one family: LEGACY, or METHOD, or RUNNER and ATTACHED together. */
+/**
+ * What a worker speaks, and so how replicas reach it. A pool holds one family: LEGACY, or METHOD, or RUNNER and ATTACHED together;
+ * what comes first, a worker or a job, fixes it.
+ */
 export enum Contract {
   /** CONTRACT_UNSPECIFIED - The same as CONTRACT_RUNNER. */
   CONTRACT_UNSPECIFIED = 0,
