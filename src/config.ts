@@ -136,6 +136,7 @@ export const fields = {
   DIAL_CERT: text('', 'PEM file of the certificate that dialed workers are shown; empty: none'),
   DIAL_KEY: text('', 'PEM file of the key of DIAL_CERT'),
   DIAL_RELOAD_MS: ms(5_000, 'How often the files of DIAL_CA, DIAL_CERT and DIAL_KEY are looked at'),
+  JOB_CREDENTIALS: flag("METHOD workers are sent the credentials in a job's metadata too: authorization, cookie, and the like"),
   TIME_SCALE: z.coerce.number().min(0.001).max(1).default(1).describe('Multiplies every time; for tests, refused without INSECURE'),
   FAILPOINT: text(
     '',

@@ -8,6 +8,8 @@ const TAKEN = /:(payload|metadata|result|error|progress|labels|kinds)$/;
 const KIND = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
 const METHOD = /^\/[A-Za-z_][A-Za-z0-9_.]{0,126}\/[A-Za-z_][A-Za-z0-9_]{0,126}$/;
 
+const OWN_METHOD = /^\/(muster\.v\d+\.[^/]*|worker\.WorkerService|externalscaler\.ExternalScaler)\//;
+
 export const DEFAULT_POOL = 'default';
 export const LEGACY_METHOD = '/job.JobService/RunJob';
 
@@ -39,7 +41,16 @@ export function checkKind(kind: string, field: string): string {
   return kind;
 }
 
+/**
+ * Methods that replicas and RUNNER workers serve. None is a job: a worker that is one of these would be called by a replica, with a replica's
+ * certificate and from a replica's address.
+ */
+export function isOwnMethod(method: string): boolean {
+  return OWN_METHOD.test(method);
+}
+
 export function checkMethod(method: string, field: string): string {
+  if (isOwnMethod(method)) throw invalid(field, `must be a method of your own: ${method} is one of Muster's, which no worker runs`);
   if (!METHOD.test(method)) throw invalid(field, 'a method is written /package.Service/Method');
   return method;
 }

@@ -1,5 +1,6 @@
 import { type Metadata, ServerInterceptingCall, type ServerInterceptingCallInterface, type ServerInterceptor } from '@grpc/grpc-js';
 import { MusterError } from '../domain/errors.js';
+import { JOB_ID_HEADER } from '../domain/headers.js';
 import { type Identity, type Role, sameIdentity } from '../domain/identity.js';
 import { identityOfSans, type RolePattern, splitSans } from '../domain/san.js';
 import { hashOf, type Tokens } from '../domain/tokens.js';
@@ -36,7 +37,7 @@ function methods(service: string, access: Access, names: readonly string[]): [st
 }
 
 /** Why a call was not let in. */
-export type RefusalReason = 'NO_CREDENTIALS' | 'BAD_TOKEN' | 'NO_ROLE' | 'ROLE_REFUSED' | 'QUOTA_STREAMS' | 'REVOKED';
+export type RefusalReason = 'NO_CREDENTIALS' | 'BAD_TOKEN' | 'NO_ROLE' | 'ROLE_REFUSED' | 'QUOTA_STREAMS' | 'REVOKED' | 'JOB_CALL';
 
 export interface Refusal {
   reason: RefusalReason;
@@ -71,7 +72,15 @@ interface Known {
 /** Lets calls in, by their metadata and their connection, before a message of theirs is read. */
 export class Guard {
   /** Calls that were refused, by reason, since the start. */
-  readonly refused: Record<RefusalReason, number> = { NO_CREDENTIALS: 0, BAD_TOKEN: 0, NO_ROLE: 0, ROLE_REFUSED: 0, QUOTA_STREAMS: 0, REVOKED: 0 };
+  readonly refused: Record<RefusalReason, number> = {
+    NO_CREDENTIALS: 0,
+    BAD_TOKEN: 0,
+    NO_ROLE: 0,
+    ROLE_REFUSED: 0,
+    QUOTA_STREAMS: 0,
+    REVOKED: 0,
+    JOB_CALL: 0,
+  };
   readonly #options: GuardOptions;
   /** By the call's metadata, which nobody but grpc-js makes: a header could be sent by anyone. */
   readonly #identities = new WeakMap<Metadata, Identity>();
@@ -108,6 +117,15 @@ export class Guard {
 
   /** Throws MusterError. Answers with who it is; undefined where everybody may call. */
   admit(call: GuardedCall, metadata: Metadata): Known | undefined {
+    // Some replica calls a worker, and reached this one: by an address of ours that it does not know, such as a balancer's.
+    if (metadata.get(JOB_ID_HEADER).length > 0) {
+      throw this.#refusal(
+        'JOB_CALL',
+        call,
+        undefined,
+        `${JOB_ID_HEADER}: this is a replica and no worker: register the address of the worker itself`,
+      );
+    }
     const access = ACCESS.get(call.path);
     if (access === 'everybody') return undefined;
     const known = this.#identify(call, metadata);
@@ -169,7 +187,7 @@ export class Guard {
   #refusal(reason: RefusalReason, call: GuardedCall, identity: { name: string } | undefined, message: string): MusterError {
     this.refused[reason]++;
     this.#options.onRefused({ reason, method: call.path, peer: call.getPeer(), identity: identity?.name });
-    if (reason === 'ROLE_REFUSED') return new MusterError('permission_denied', reason, message);
+    if (reason === 'ROLE_REFUSED' || reason === 'JOB_CALL') return new MusterError('permission_denied', reason, message);
     if (reason === 'QUOTA_STREAMS') return new MusterError('resource_exhausted', reason, message, { retryAfterMs: QUOTA_RETRY_MS });
     return new MusterError('unauthenticated', reason, message);
   }

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import type { Config } from '../config.js';
 import type { Clock, Random } from '../domain/clock.js';
 import type { Verdict } from '../domain/job.js';
@@ -24,6 +25,7 @@ import { Vouching } from '../jobs/vouching.js';
 import { Waiters } from '../jobs/waiters.js';
 import { DialPolicy } from '../links/address-policy.js';
 import { GrpcDialer, probeOnce } from '../links/dialer.js';
+import { ReplicaAddresses } from '../links/replica-addresses.js';
 import { DialSecurity } from '../links/security.js';
 import { LinkTable } from '../links/table.js';
 import type { Store } from '../store/store.js';
@@ -57,13 +59,15 @@ export function createCore({ config, store, clock, random, checks, observer, sto
   });
 
   const keys = dialKeys(config, clock, onError, observer);
-  const policy = new DialPolicy({ insecure: config.INSECURE, allow: config.DIAL_ALLOW });
+  const replicas = new ReplicaAddresses(hostname());
+  const policy = new DialPolicy({ insecure: config.INSECURE, allow: config.DIAL_ALLOW, replicas });
   const dialer = new GrpcDialer({
     clock,
     maxResultBytes: config.MAX_RESULT_BYTES,
     maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
     pingTimeoutMs: config.PING_TIMEOUT_MS,
     policy,
+    credentials: config.JOB_CREDENTIALS,
     security: new DialSecurity({ insecure: config.INSECURE, plaintext: config.DIAL_PLAINTEXT, contexts: keys }),
   });
   const probe = (target: DialTarget, timeoutMs: number) => probeOnce(target, timeoutMs, dialer);
@@ -215,6 +219,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
   const jobs = new Jobs({ store, matching, submitter, waiters, observer });
   return {
     keys,
+    replicas,
     manager,
     jobs,
     queries: new FleetQueries(store),

@@ -1,13 +1,15 @@
+import { X509Certificate } from 'node:crypto';
 import type { SecureContext } from 'node:tls';
 import { type Config, ConfigError } from '../config.js';
 import type { Clock } from '../domain/clock.js';
 import { MusterError, toError, unavailable } from '../domain/errors.js';
 import { type Observer, UNOBSERVED } from '../domain/observer.js';
+import { identityOfSans, parseRolePattern, type RolePattern, splitSans } from '../domain/san.js';
 import { type Contexts, dialContext } from '../links/security.js';
 import { tellExpiry } from './expiry.js';
 import { WatchedFiles } from './watched-files.js';
 
-type DialConfig = Pick<Config, 'DIAL_CA' | 'DIAL_CERT' | 'DIAL_KEY' | 'DIAL_RELOAD_MS'>;
+type DialConfig = Pick<Config, 'DIAL_CA' | 'DIAL_CERT' | 'DIAL_KEY' | 'DIAL_RELOAD_MS' | 'TLS_ROLES'>;
 
 interface Read {
   context: SecureContext;
@@ -26,16 +28,18 @@ export class DialKeys implements Contexts {
   /** `onError`: told of files that cannot be used any more; what was read before stays in use. */
   constructor(config: DialConfig, clock: Clock, onError: (error: unknown) => void, observer: Pick<Observer, 'certificate'> = UNOBSERVED) {
     const { DIAL_CA, DIAL_CERT, DIAL_KEY, DIAL_RELOAD_MS } = config;
+    const roles = config.TLS_ROLES.map(parseRolePattern);
     this.#config = config;
     this.#observer = observer;
     this.#files = new WatchedFiles({
       clock,
       paths: DIAL_CERT === '' ? [DIAL_CA] : [DIAL_CA, DIAL_CERT, DIAL_KEY],
       everyMs: DIAL_RELOAD_MS,
-      parse: ([ca = '', cert = '', key = '']) => ({
-        context: dialContext({ ca: ca.toString(), cert: cert.toString(), key: key.toString() }),
-        cert: cert.toString(),
-      }),
+      parse: ([ca = '', cert = '', key = '']) => {
+        const context = dialContext({ ca: ca.toString(), cert: cert.toString(), key: key.toString() });
+        refuseRoles(cert.toString(), roles);
+        return { context, cert: cert.toString() };
+      },
       changed: (read) => this.#take(read),
       failed: ({ message }) => onError(new MusterError('failed_precondition', 'DIAL_KEYS', `the keys of dialed links stay as they were: ${message}`)),
     });
@@ -76,6 +80,20 @@ export class DialKeys implements Contexts {
     this.#proven = false;
     tellExpiry(this.#observer, 'dial', cert);
   }
+}
+
+/**
+ * Throws Error for a certificate that has a role at replicas. Workers are shown it, and who registers a replica's own address as a worker's would
+ * have it used there.
+ */
+function refuseRoles(pem: string, roles: readonly RolePattern[]): void {
+  if (pem === '') return;
+  const sans = splitSans(new X509Certificate(pem).subjectAltName);
+  const identity = identityOfSans(sans, roles);
+  if (identity === undefined) return;
+  throw new Error(
+    `DIAL_CERT: its name ${identity.name} has the role ${identity.role} by MUSTER_TLS_ROLES: show workers a certificate that has none, or narrow the role`,
+  );
 }
 
 /** Undefined without DIAL_CA. Throws ConfigError for settings of which one misses another. */

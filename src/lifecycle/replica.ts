@@ -1,3 +1,4 @@
+import { lookup } from 'node:dns/promises';
 import { hostname } from 'node:os';
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
@@ -5,6 +6,7 @@ import { unavailable } from '../domain/errors.js';
 import { failpoint } from '../domain/failpoints.js';
 import { Loop } from '../domain/loop.js';
 import type { Observer } from '../domain/observer.js';
+import { formatAddress, parseAddress } from '../domain/worker.js';
 import { HealthService, HealthState } from '../grpc/health-service.js';
 import { type GrpcServer, newLegacyServer, newServer, stopServer } from '../grpc/server.js';
 import { HealthSchedule } from '../health/schedule.js';
@@ -152,6 +154,7 @@ export class Replica {
       this.#servers.push(legacy);
       legacyPort = await legacy.listen(config.LEGACY_ADDR);
     }
+    this.#learnOwnAddresses(httpPort, legacyPort);
     this.#startedAt = clock.now();
     await this.#announce();
     for (const loop of this.#loops) loop.start();
@@ -290,13 +293,37 @@ export class Replica {
   async #announce(): Promise<void> {
     const { config, version } = this.#options;
     const address = config.REPLICA_ADDR || `${hostname()}:${this.#grpcPort}`;
-    const record = { id: this.id, address, version, links: this.#core.links.size, startedAt: this.#startedAt, draining: this.#stopping };
+    const record = {
+      id: this.id,
+      address,
+      version,
+      links: this.#core.links.size,
+      startedAt: this.#startedAt,
+      draining: this.#stopping,
+      listens: this.#core.replicas.own(),
+    };
     await this.#store.writeReplica(record, this.#recordMs);
-    if (this.#mode === 'serving') await this.#levelOut();
+    const others = (await this.#store.readReplicas()).filter(({ id }) => id !== this.id);
+    this.#core.replicas.learn(others.flatMap(({ listens }) => listens));
+    if (this.#mode === 'serving') this.#levelOut(others.filter(({ draining }) => !draining));
   }
 
-  async #levelOut(): Promise<void> {
-    const others = (await this.#store.readReplicas()).filter(({ id, draining }) => id !== this.id && !draining);
+  /** What workers may not be dialed at. REPLICA_ADDR may be a name, which stands for itself once it is resolved. */
+  #learnOwnAddresses(httpPort: number, legacyPort: number): void {
+    const { config } = this.#options;
+    const { replicas } = this.#core;
+    replicas.listens(config.GRPC_ADDR, this.#grpcPort);
+    if (config.LEGACY_ADDR !== '') replicas.listens(config.LEGACY_ADDR, legacyPort);
+    if (config.HTTP_ADDR !== '') replicas.listens(config.HTTP_ADDR, httpPort);
+    const told = parseAddress(config.REPLICA_ADDR);
+    if (!Number.isInteger(told.port) || told.port === 0) return;
+    const learn = (all: { address: string }[]) => {
+      for (const { address } of all) replicas.listens(formatAddress({ ip: address, port: told.port }), told.port);
+    };
+    lookup(told.ip, { all: true }).then(learn, () => undefined);
+  }
+
+  #levelOut(others: { links: number }[]): void {
     const moved = this.#core.levelling.round(others.map(({ links }) => links));
     if (moved > 0) this.log.debug({ moved }, 'asked workers to move to replicas with fewer');
   }

@@ -15,6 +15,8 @@ export interface DialPolicyOptions {
   insecure: boolean;
   /** As `parseEntry` takes them. */
   allow: string[];
+  /** Where replicas listen: never a worker's address. */
+  replicas?: { has(address: Address): boolean };
 }
 
 interface Special {
@@ -47,10 +49,12 @@ const SPECIAL: readonly Special[] = [
 export class DialPolicy {
   readonly #insecure: boolean;
   readonly #allow: Entry[];
+  readonly #replicas: DialPolicyOptions['replicas'];
 
   /** Throws an Error that names the entry that cannot be read. */
-  constructor({ insecure, allow }: DialPolicyOptions) {
+  constructor({ insecure, allow, replicas }: DialPolicyOptions) {
     this.#insecure = insecure;
+    this.#replicas = replicas;
     this.#allow = allow.map((entry) => parseEntry('DIAL_ALLOW', entry));
   }
 
@@ -80,6 +84,9 @@ export class DialPolicy {
     const ip = canonicalIp(address.ip);
     if (ip === undefined) throw invalid('ip', 'must be an IP literal such as 10.1.2.3 or fd00::7; names, zones and other notations are not taken');
     if (!Number.isInteger(address.port) || address.port < 1 || address.port > 65_535) throw invalid('port', 'must be 1 to 65535');
+    if (this.#replicas?.has({ ip, port: address.port })) {
+      throw refused(address, 'a replica of this fleet listens there: register the address of the worker itself');
+    }
     if (this.#freeLoopback(ip)) return ip;
     const entries = this.#allow.filter((entry) => covers(entry, ip));
     const open = entries.filter((entry) => takes(entry, address.port));
@@ -96,8 +103,13 @@ export class DialPolicy {
   }
 
   #freeLoopback(ip: string): boolean {
-    return this.#insecure && SPECIAL.some(({ what, block }) => what === 'loopback' && covers(block, ip));
+    return this.#insecure && isLoopback(ip);
   }
+}
+
+/** `ip` in its one spelling. */
+export function isLoopback(ip: string): boolean {
+  return SPECIAL.some(({ what, block }) => what === 'loopback' && covers(block, ip));
 }
 
 function refused(address: Address, why: string): MusterError {

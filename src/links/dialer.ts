@@ -22,6 +22,8 @@ export interface DialerOptions {
   asking?: Asking;
   /** Asked again at each dial, and before each connection; throws MusterError. See `DialPolicy.recheck`. */
   policy?: { recheck(address: Address): void };
+  /** JOB_CREDENTIALS. */
+  credentials?: boolean;
   /** Who is dialed by TLS; without it nobody is. */
   security?: DialSecurity;
 }
@@ -32,11 +34,13 @@ const ENVELOPE_BYTES = 65_536;
 /** An answer to Probe that names 4,096 attempts: whatever results may have, a worker must not be dead for the length of its answer. */
 const PROBE_BYTES = 1_048_576;
 
-const SPEECHES: Record<DialTarget['contract'], Speech> = { RUNNER: runner, LEGACY: legacy, METHOD: method };
-
 /** Makes links to workers by gRPC. A link connects when it is first used. */
 export class GrpcDialer implements Dialer {
-  constructor(private readonly options: DialerOptions) {}
+  readonly #speeches: Record<DialTarget['contract'], Speech>;
+
+  constructor(private readonly options: DialerOptions) {
+    this.#speeches = { RUNNER: runner, LEGACY: legacy, METHOD: method(options.credentials ?? false) };
+  }
 
   /** Throws what the policy and the security throw, else nothing. */
   dial(target: DialTarget, events: LinkEvents): Link {
@@ -52,7 +56,7 @@ export class GrpcDialer implements Dialer {
       permit,
       asking,
     });
-    return new DialedLink(target, SPEECHES[target.contract], wire, events, { clock, maxResultBytes, pingTimeoutMs });
+    return new DialedLink(target, this.#speeches[target.contract], wire, events, { clock, maxResultBytes, pingTimeoutMs });
   }
 }
 

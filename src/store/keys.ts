@@ -11,7 +11,7 @@ export const keys = {
   pools: 'muster:pools',
   /** STRING: the schema's version; a replica does not start beside one that it cannot work with. */
   schema: 'muster:schema',
-  /** HASH + TTL: one replica: address, version, links, started, draining. */
+  /** HASH + TTL: one replica: address, version, links, started, draining, listens. */
   replica: (id: string) => `muster:replica:${id}`,
   /** ZSET: replica → its last beat (ms), of the whole fleet. */
   replicas: 'muster:replicas',

@@ -8,6 +8,8 @@ export interface ReplicaRecord {
   links: number;
   startedAt: number;
   draining: boolean;
+  /** Where it listens (see `ReplicaAddresses`). */
+  listens: readonly string[];
 }
 
 /**
@@ -19,12 +21,12 @@ export async function writeReplica(redis: Connection, record: ReplicaRecord, ttl
   const key = keys.replica(record.id);
   const [seconds] = await nodeOf(redis, keys.replicas).time();
   const now = Number(seconds) * 1_000;
-  const { address, version, links, startedAt, draining } = record;
+  const { address, version, links, startedAt, draining, listens } = record;
   // Two, because on a Cluster they are in two places; each is whole: a record without its end would stay for ever.
   await Promise.all([
     redis
       .multi()
-      .hset(key, { address, version, links, started: startedAt, draining: draining ? 1 : 0 })
+      .hset(key, { address, version, links, started: startedAt, draining: draining ? 1 : 0, listens: listens.join(' ') })
       .pexpire(key, ttlMs)
       .exec(),
     redis
@@ -61,6 +63,7 @@ export async function readReplicas(redis: Connection): Promise<ReplicaRecord[]> 
       links: Number(hash['links'] ?? 0),
       startedAt: Number(hash['started'] ?? 0),
       draining: hash['draining'] === '1',
+      listens: (hash['listens'] ?? '').split(' ').filter((entry) => entry !== ''),
     });
   });
   return records;

@@ -23,6 +23,7 @@ interface SidecarCommand extends AccessOptions {
   healthInterval: number;
   descriptors?: string;
   maxResultBytes: number;
+  jobCredentials?: boolean;
   drainTimeout?: number;
 }
 
@@ -40,6 +41,7 @@ export function addSidecar(program: Command, io: Io): void {
     .option('--health-interval <time>', "between two looks at the upstream's health", parseDuration('--health-interval'), 2_000)
     .option('--descriptors <file>', `${DESCRIPTORS.replace(/ \(default.*/, '')} (default: what the upstream's reflection says)`)
     .option('--max-result-bytes <count>', 'as the replicas are set', parseCount('--max-result-bytes', 1, 16_777_216), 262_144)
+    .option('--job-credentials', "send the credentials in a job's metadata on: authorization, cookie, and the like")
     .option('--drain-timeout <time>', 'told to stop, how long what runs may still take (default: until it ends)', parseDuration('--drain-timeout'));
   example(
     sidecar,
@@ -71,6 +73,7 @@ async function run(options: SidecarCommand, io: Io): Promise<void> {
           healthIntervalMs: healthInterval,
           maxResultBytes,
           descriptors,
+          jobCredentials: options.jobCredentials,
           tell: (line) => io.tell(printable(line)),
         }),
     );

@@ -28,6 +28,8 @@ export interface SidecarOptions extends Omit<WorkerOptions, 'slots'> {
   descriptors?: Buffer;
   /** What the replicas are set to (MAX_RESULT_BYTES): a larger answer is a failure. Default 256 KiB. */
   maxResultBytes?: number;
+  /** The upstream is sent the credentials in a job's metadata too: authorization, cookie, and the like. Default: false. */
+  jobCredentials?: boolean;
   /** Told what a person may want to know, a line at a time. */
   tell?: (line: string) => void;
 }
@@ -145,7 +147,13 @@ export class Sidecar {
       throw new AttemptError(`a sidecar runs methods, and the job names the kind ${kind}`, { code: Code.UNIMPLEMENTED, reason: 'unknown_kind' });
     }
     // To the server beside it this attempt is the caller, not whoever submitted the job.
-    const headers = attemptHeaders({ metadata: { ...metadata, ...traceEntries() }, jobId: id, fence, attempt });
+    const headers = attemptHeaders({
+      metadata: { ...metadata, ...traceEntries() },
+      jobId: id,
+      fence,
+      attempt,
+      credentials: this.#options.jobCredentials ?? false,
+    });
     // The worker keeps the attempt's time, and says by the signal that it is over.
     const answer = await this.#upstream.call({ path: method, bytes: payload, headers, signal });
     // Who lost the connection asks for health first: with the result the slot would be given out again.

@@ -16,10 +16,10 @@ afterEach(() => {
   served?.stop();
 });
 
-async function start(handlers: Record<string, Handler>) {
+async function start(handlers: Record<string, Handler>, options: { credentials?: boolean } = {}) {
   const events = new Recorder();
   served = await serve(handlers);
-  link = dialer().dial(targetOf('METHOD', served.port), events);
+  link = dialer(options).dial(targetOf('METHOD', served.port), events);
   return { link, events };
 }
 
@@ -44,6 +44,32 @@ describe('a METHOD link', () => {
     expect(headers.get('emoji')).toEqual([]);
     expect(headers.get('blob-bin')).toEqual([]);
   });
+
+  it.each([false, true])('sends credentials of the metadata on when it is told to (%s), in every spelling of their names', async (allowed) => {
+    let headers = new Metadata();
+    const { link, events } = await start(
+      {
+        [SAY]: (call, done) => {
+          headers = call.metadata;
+          echo(call, done);
+        },
+      },
+      { credentials: allowed },
+    );
+    const metadata = { authorization: 'Bearer x', 'Proxy-Authorization': 'y', COOKIE: 'z', 'x-api-key': 'k', tenant: 'a' };
+    link.assign(assignmentOf({ metadata }));
+    await events.delivery();
+    for (const [name, value] of Object.entries(metadata)) expect(headers.get(name), name).toEqual(allowed || name === 'tenant' ? [value] : []);
+  });
+
+  it.each(['/muster.v1.AdminService/PausePool', '/muster.v1.RunnerService/Execute', '/worker.WorkerService/Register'])(
+    'gives back a job for %s, which no worker runs',
+    async (method) => {
+      const { link, events } = await start({ [method]: echo });
+      link.assign(assignmentOf({ method }));
+      expect(await events.delivery()).toMatchObject({ kind: 'released', reason: expect.stringContaining(method) });
+    },
+  );
 
   it('carries many calls at once and delivers each', async () => {
     const { link, events } = await start({ [SAY]: echo });

@@ -213,7 +213,7 @@ describe('when DIAL_CA is replaced', () => {
 
   /** Looked at all the time. */
   async function watched(path: string, onError: (error: Error) => void): Promise<Contexts | undefined> {
-    const config = { DIAL_CA: path, DIAL_CERT: '', DIAL_KEY: '', DIAL_RELOAD_MS: 5 };
+    const config = { DIAL_CA: path, DIAL_CERT: '', DIAL_KEY: '', DIAL_RELOAD_MS: 5, TLS_ROLES: [] };
     const keys = dialKeys(config, systemClock, (error) => onError(error as Error));
     await keys?.open();
     atEnd(() => keys?.stop());

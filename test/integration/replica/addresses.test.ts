@@ -1,10 +1,15 @@
+import { type AddressInfo, connect as connectTcp, createServer } from 'node:net';
+import { status } from '@grpc/grpc-js';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { readConfig } from '../../../src/config.js';
 import { WorkerState } from '../../../src/grpc/generated/muster/v1/admin.js';
+import { Contract } from '../../../src/grpc/generated/muster/v1/common.js';
+import { JobState } from '../../../src/grpc/generated/muster/v1/job.js';
 import type { EmbeddedRedis } from '../../../src/lifecycle/embedded-redis.js';
 import { ownRedis } from '../../helpers/redis.js';
 import { bearer, testFile, token } from '../../helpers/secured.js';
-import { getWorker, type Running, refusal, startReplica, startWith } from './support.js';
+import { until } from '../../helpers/until.js';
+import { getWorker, jobIn, type Running, refusal, startReplica, startWith, submit, words } from './support.js';
 import { register, runnerWorker } from './workers.js';
 
 let redis: EmbeddedRedis;
@@ -103,4 +108,45 @@ test('a worker that names no address is dialed where its call came from', async 
   const port = Number(worker.address.split(':')[1]);
   await register(api, { id: 'w', pool: 'unnamed', port, ip: '', boot: worker.boot });
   expect((await getWorker(api, 'unnamed', 'w')).address).toBe(`127.0.0.1:${port}`);
+});
+
+describe('the address of a replica', () => {
+  let one: Running;
+  let two: Running;
+  beforeAll(async () => {
+    const settings = { DIAL_ALLOW: '127.0.0.0/8', DIAL_PLAINTEXT: '127.0.0.0/8', HTTP_ADDR: '127.0.0.1:0', HOME_BEAT_MS: 100 };
+    [one, two] = await Promise.all([secured(settings), secured(settings)]);
+    await until(async () => (await one.api.listReplicas({})).replicas.length > 1, { what: 'both replicas' });
+  });
+
+  const METHOD = { id: 'w', pool: 'loops', boot: 'b', contract: Contract.CONTRACT_METHOD };
+
+  test('is no worker, at itself and at others, at any of its listeners and in any spelling', async () => {
+    const ports = [one, two].flatMap(({ grpcPort, httpPort }) => [grpcPort, httpPort]);
+    for (const ip of ['127.0.0.1', '127.0.0.2', '::ffff:127.0.0.1']) {
+      for (const port of ports) {
+        const refused = async () => words(await refusal(register(one.api, { ...METHOD, port, ip })));
+        await until(async () => (await refused()).reason === 'ADDRESS_REFUSED', { what: `${ip}:${port} to be refused` });
+        expect((await refusal(register(one.api, { ...METHOD, port, ip }))).message).toContain('a replica of this fleet listens there');
+      }
+    }
+  });
+
+  test('behind a balancer that nobody knows lets no job in, whoever calls', async () => {
+    const balancer = createServer((from) => {
+      const to = connectTcp(two.grpcPort, '127.0.0.1');
+      from.pipe(to).pipe(from);
+      for (const socket of [from, to]) socket.on('error', () => socket.destroy());
+    });
+    await new Promise<void>((resolve) => void balancer.listen(0, '127.0.0.1', resolve));
+    const { port } = balancer.address() as AddressInfo;
+    await register(one.api, { ...METHOD, port });
+    await submit(one.api, { pool: 'loops', id: 'j', work: { $case: 'method', value: '/grpc.health.v1.Health/Check' }, retry: { maxAttempts: 1 } });
+    const job = await jobIn(one.api, 'loops', 'j', JobState.JOB_STATE_FAILED);
+    expect(job.outcome).toMatchObject({
+      value: { code: status.PERMISSION_DENIED, message: expect.stringContaining('this is a replica and no worker') },
+    });
+    await one.api.evictWorker({ pool: 'loops', id: 'w', reason: '' });
+    balancer.close();
+  });
 });

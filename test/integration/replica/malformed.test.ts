@@ -47,6 +47,11 @@ const malformedJobs: Row[] = [
   { what: 'an id of 129', field: 'spec.id', call: () => submitting({ id: 'x'.repeat(129) }) },
   { what: 'neither kind nor method', field: 'spec.kind', call: () => api.submitJob({ spec: jobSpec({ id: 'j' }) }) },
   { what: 'a method without a service', field: 'spec.method', call: () => submitting({ work: { $case: 'method', value: 'RunJob' } }) },
+  {
+    what: "a method of Muster's own",
+    field: 'spec.method',
+    call: () => submitting({ work: { $case: 'method', value: '/muster.v1.AdminService/PausePool' } }),
+  },
   { what: 'a payload of one byte too much', field: 'spec.payload', call: () => submitting({ payload: Buffer.alloc(1001) }) },
   { what: 'a negative queue timeout', field: 'spec.queue_timeout', call: () => submitting({ queueTimeout: seconds('-1') }) },
   { what: 'a run timeout of zero', field: 'spec.run_timeout', call: () => submitting({ runTimeout: seconds('0') }) },

@@ -25,7 +25,7 @@ async function look(): Promise<void> {
 /** Goes through all that a pool can come to, and looks at its keys on the way. */
 async function everything(p: TestPool): Promise<void> {
   const { name, r1, r2 } = p;
-  await r1.writeReplica({ id: 'r1', address: 'a', version: '1', links: 0, startedAt: T0, draining: false }, 60_000);
+  await r1.writeReplica({ id: 'r1', address: 'a', version: '1', links: 0, startedAt: T0, draining: false, listens: [] }, 60_000);
   await r1.publishSweep(T0);
   await r1.writeDescriptors(name, Buffer.from('x'));
   await r1.locks.acquire(keys.lock('x'), 60_000, 0);

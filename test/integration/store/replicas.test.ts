@@ -7,7 +7,15 @@ const HOUR_MS = 3_600_000;
 
 test.each([HOUR_MS, -HOUR_MS])('a replica whose clock is %i ms off leaves the others on the list, and stands on it', async (offMs) => {
   const wrong = await fixture.store('wrong', { clock: { ...systemClock, now: () => systemClock.now() + offMs } });
-  const record = (id: string) => ({ id, address: 'a', version: '1', links: 0, startedAt: 0, draining: false });
+  const record = (id: string) => ({
+    id,
+    address: 'a',
+    version: '1',
+    links: 0,
+    startedAt: 0,
+    draining: false,
+    listens: ['10.0.0.1:1', '[fd00::1]:2'],
+  });
   for (const [store, id] of [
     [fixture.r1, 'r1'],
     [wrong, 'wrong'],
@@ -17,4 +25,5 @@ test.each([HOUR_MS, -HOUR_MS])('a replica whose clock is %i ms off leaves the ot
   }
   const listed = await fixture.r1.readReplicas();
   expect(listed.map(({ id }) => id).sort()).toEqual(['r1', 'r2', 'wrong']);
+  expect(listed[0]?.listens).toEqual(['10.0.0.1:1', '[fd00::1]:2']);
 });

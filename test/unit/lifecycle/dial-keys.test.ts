@@ -68,6 +68,34 @@ test("a key that is another certificate's is refused, one that fits is taken; be
   await keys?.stop();
 });
 
+test('a certificate that has a role at replicas is refused at the start, and when it is exchanged', async () => {
+  const ca = await createCa();
+  const [admin, own, plain] = await Promise.all([ca.issue(['muster:admin:ops']), ca.issue(['replica.fleet.example']), ca.issue(['a'])]);
+  const [cert, key] = [at('roles.pem'), at('roles.key')];
+  const put = (pair: { cert: string; key: string }) => {
+    writeFileSync(cert, pair.cert);
+    writeFileSync(key, pair.key);
+  };
+  const settings = { DIAL_CA: at('ca.pem'), DIAL_CERT: cert, DIAL_KEY: key, DIAL_RELOAD_MS: 20 };
+  put(admin);
+  const opening = dialKeys(readConfig({}, settings), systemClock, () => undefined)?.open();
+  await expect(opening).rejects.toThrow(ConfigError);
+  await expect(opening).rejects.toThrow(/DIAL_CERT: its name URI:muster:admin:ops has the role admin by MUSTER_TLS_ROLES/);
+  put(own);
+  const roles = { ...settings, TLS_ROLES: ['client=DNS:*.fleet.example'] };
+  await expect(dialKeys(readConfig({}, roles), systemClock, () => undefined)?.open()).rejects.toThrow(/has the role client/);
+
+  put(plain);
+  const errors: string[] = [];
+  const keys = dialKeys(readConfig({}, settings), systemClock, (error) => void errors.push(String(error)));
+  await keys?.open();
+  const before = keys?.current();
+  put(admin);
+  await until(() => errors.some((error) => error.includes('has the role admin')));
+  expect(keys?.current()).toBe(before);
+  await keys?.stop();
+});
+
 test('the certificate that dialed workers are shown is told of with its expiry, at the start and when it was exchanged', async () => {
   const ca = await createCa();
   const soon = await ca.issue(['a'], { days: 3 });

@@ -4,7 +4,7 @@ import { SCHEMA } from '../../../src/store/schema.js';
 import type { Survey } from '../../../src/store/survey.js';
 
 const replica = (id: string, fields: Partial<Survey['replicas'][number]> = {}) => ({
-  ...{ id, address: `${id}:1`, version: '1.0.0', links: 10, startedAt: 0, draining: false },
+  ...{ id, address: `${id}:1`, version: '1.0.0', links: 10, startedAt: 0, draining: false, listens: [] },
   ...fields,
 });
 const pool = (name: string, fields: Partial<Survey['pools'][number]> = {}) => ({
