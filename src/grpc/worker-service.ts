@@ -104,6 +104,8 @@ export class OrchestratorGrpcServer {
       const { jobId, fence } = result;
       return isId(jobId) ? [{ jobId, fence, outcome: toReportedOutcome(result, limits) }] : [];
     });
+    // Without it, any life of the worker could renew what another one holds.
+    if (held && held.length > 0 && request.boot === '') throw invalid('boot', 'must be set beside beat.held: what RegisterAck.boot said');
     const reported = await manager.report({
       pool: allowPool(identity, request.pool, 'pool'),
       worker: checkId(request.workerId, 'worker_id'),

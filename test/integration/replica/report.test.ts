@@ -8,7 +8,8 @@ import { toDuration } from '../../../src/sdk/duration.js';
 import { keys } from '../../../src/store/keys.js';
 import { ownRedis, uniquePool } from '../../helpers/redis.js';
 import { until } from '../../helpers/until.js';
-import { endOf, getJob, getWorker, jobIn, type Running, refusal, startReplica, submit, text } from './support.js';
+import { heldOf } from './raw-worker.js';
+import { endOf, getJob, getWorker, jobIn, type Running, refusal, startReplica, submit, text, words } from './support.js';
 import { type AcceptingWorker, acceptingWorker, register } from './workers.js';
 
 /** Workers that answer Execute with `accepted` and report later, by unary calls at any replica. */
@@ -166,6 +167,8 @@ describe('a result that is not wanted', () => {
     const second = await until(() => other.assignments[0], { what: 'the job elsewhere' });
     worker.held = [];
     expect(verdicts(await report(a, [output(first, 'late')]))).toEqual(['VERDICT_STALE']);
+    const nameless = b.api.report({ pool, workerId: 'other', boot: '', results: [], beat: { held: heldOf([second]) } });
+    expect(words(await refusal(nameless))).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'boot' });
     const done = await b.api.report({ pool, workerId: 'other', boot: '', results: [output(second, 'good')], beat: undefined });
     // Its boot is its address, which it did not say: a result of no life at all.
     expect(verdicts(done)).toEqual(['VERDICT_STALE']);

@@ -35,12 +35,16 @@ let pools = 0;
 const newPool = () => `strangers-${++pools}`;
 
 /** A worker at the first replica that runs one job. */
-async function victim(pool: string, boot = 'v-boot') {
-  const worker = await RawWorker.attach(one.target, { pool, id: 'v', boot });
+async function victim(pool: string) {
+  const worker = await RawWorker.attach(one.target, { pool, id: 'v' });
+  return { worker, lease: await runs(worker, pool) };
+}
+
+async function runs(worker: RawWorker, pool: string): Promise<LeaseNamed> {
   await submit(one.api, { pool, id: 'job', work });
   const lease = await worker.assigned('job');
   worker.held.push(lease);
-  return { worker, lease };
+  return lease;
 }
 
 /** What must not change, whatever a stranger says. */
@@ -113,9 +117,15 @@ describe.each(STRANGERS)('%s names the lease of a worker', (_who, arrive) => {
 test('an older incarnation of a worker cannot end what the present one runs', async () => {
   const pool = newPool();
   const old = await RawWorker.attach(two.target, { pool, id: 'v', boot: 'old' });
-  // Its home has missed it: the next incarnation may take over.
-  await redis.hset(keys.worker(pool, 'v'), { state: 'suspect', suspected: Date.now() });
-  const { worker, lease } = await victim(pool, 'new');
+  // Its home has missed it, until it hears it again: the next incarnation may take over.
+  const worker = await until(
+    async () => {
+      await redis.hset(keys.worker(pool, 'v'), { state: 'suspect', suspected: Date.now() });
+      return RawWorker.attach(one.target, { pool, id: 'v', boot: 'new' }).catch(() => undefined);
+    },
+    { what: 'the next incarnation to attach' },
+  );
+  const lease = await runs(worker, pool);
   const before = await standing(pool);
   for (const act of [output(lease, 'forged'), lastFailure(lease)]) expect(await old.settle(act)).not.toBe(Verdict.VERDICT_ACCEPTED);
   const forged = { pool, workerId: 'v', boot: 'old', results: [output(lease, 'forged')], beat: { held: heldOf([lease]) } };

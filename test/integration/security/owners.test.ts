@@ -177,6 +177,7 @@ describe('pools=', () => {
       session({ $case: 'submit', value: { specs: [spec] } }),
       session({ $case: 'cancel', value: { jobs: [job] } }),
       session({ $case: 'ack', value: { jobs: [job] } }),
+      session({ $case: 'awaitJobs', value: { jobs: [job] } }),
     ],
     '/externalscaler.ExternalScaler/IsActive': [[ScaledObjectRef.fromPartial(ref.scaledObjectRef)]],
     '/externalscaler.ExternalScaler/StreamIsActive': [[ScaledObjectRef.fromPartial(ref.scaledObjectRef)]],
