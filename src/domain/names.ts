@@ -21,12 +21,13 @@ export function checkPool(pool: string, field: string): string {
   return pool;
 }
 
+/** One that ends as another key does is none: a script that reads it as a job would fail, and with it everything of its call. */
 export function isId(id: string): boolean {
-  return ID.test(id);
+  return ID.test(id) && !TAKEN.test(id);
 }
 
 export function checkId(id: string, field: string): string {
-  if (!isId(id)) {
+  if (!ID.test(id)) {
     throw invalid(field, id === '' ? 'must be set' : 'an id is 1 to 128 of letters, digits, ".", "_", ":" and "-", beginning with a letter or digit');
   }
   const [, taken] = TAKEN.exec(id) ?? [];

@@ -21,7 +21,6 @@ import { jobSpec } from '../../../src/sdk/run.js';
 import { firstContract } from '../../helpers/first-contract.js';
 import { ownRedis } from '../../helpers/redis.js';
 import { over, type Secured, startSecured, token } from '../../helpers/secured.js';
-import { until } from '../../helpers/until.js';
 import { legacyWorker, methodWorker } from '../replica/workers.js';
 
 const TOKENS = {
@@ -118,16 +117,13 @@ test('an attached worker is its identity’s alone, while it lives', async () =>
     );
   const first = worker(TOKENS.one.secret);
   await first.start({ signals: false });
-  const second = worker(TOKENS.two.secret);
-  const refusals: string[] = [];
-  second.on('error', (error) => refusals.push((error as ApiError).reason));
-  const starting = second.start({ signals: false });
-  await until(() => refusals.includes('NOT_YOURS'));
+  await expect(worker(TOKENS.two.secret).start({ signals: false })).rejects.toMatchObject({ reason: 'NOT_YOURS' });
   for (const [way, call] of Object.entries(ways(apis.two, 'attached', 'w', 1, first.boot))) {
     if (way !== 'Register') expect(await reason(call()), way).toBe(NOT_YOURS);
   }
   await first.stop({ graceMs: 0 });
-  await starting;
+  const second = worker(TOKENS.two.secret);
+  await second.start({ signals: false });
   await second.stop({ graceMs: 0 });
 });
 
@@ -241,14 +237,10 @@ describe('pools=', () => {
     expect(handle.created).toBe(true);
     const creds = over(replica.ca, { secret: TOKENS.builds.secret });
     const worker = (pool: string) => new Worker({ target: replica.target, credentials: creds, pool, id: 'w', slowRetryMs: 50 }).handle('echo', echo);
-    const wrong = worker('other');
-    const refusals: string[] = [];
-    wrong.on('error', (error) => refusals.push((error as ApiError).reason));
-    const starting = wrong.start({ signals: false }).catch(() => undefined);
-    await until(() => refusals.includes('POOL_REFUSED'));
+    await expect(worker('other').start({ signals: false })).rejects.toMatchObject({ reason: 'POOL_REFUSED' });
     const right = worker('builds');
     await right.start({ signals: false });
     expect(await handle.result()).toBe(1);
-    await Promise.all([wrong.stop({ graceMs: 0 }), right.stop({ graceMs: 0 }), client.close(), starting]);
+    await Promise.all([right.stop({ graceMs: 0 }), client.close()]);
   });
 });

@@ -245,7 +245,6 @@ test('more than the slots is broken when it was given while it was too much', as
 
 test('a stream that says of more attempts than the slots is well; more given after it is not', async () => {
   const p = await fixture.pool();
-  await p.worker('w1', { slots: 1 });
   const hello = { ...p.info('w1', { slots: 1 }), labels: {}, kinds: [], version: '' };
   await p.r1.workers.attach(hello, [
     { jobId: 'j8', fence: '8', done: false },

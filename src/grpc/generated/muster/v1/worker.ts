@@ -301,6 +301,7 @@ export interface Ping {
 export interface ReportRequest {
   pool: string;
   workerId: string;
+  /** As RegisterAck.boot said. A result of another boot is stale; a beat that holds something must have it. */
   boot: string;
   /** ≤ 64. */
   results: Result[];
