@@ -110,6 +110,10 @@ local function job_get(id)
     run = tonumber(v[8] or 0), started = tonumber(v[9] or 0), done = v[10], metadata = v[11], progress = v[12], kind = v[13] or '',
     method = v[14] or '', created = tonumber(v[15] or 0), from = tonumber(v[16] or v[15] or 0) }, rest)
 end
+local function runs(family, kind, method)
+  if not family or family == 'RUNNER' then return true end
+  return kind == '' and (family == 'METHOD' or method == LEGACY_METHOD)
+end
 local function is_terminal(state)
   return state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired'
 end
@@ -496,6 +500,10 @@ local function home_alive(home)
     alive[home] = beat ~= false and NOW - tonumber(beat) < HOME_TTL_MS
   end
   return alive[home]
+end
+local function lives_otherwise(w, contract, boot)
+  if not w.state or w.state == 'dead' or (w.contract == 'ATTACHED') == (contract == 'ATTACHED') then return false end
+  return w.boot == boot or ((active(w) or w.state == 'draining') and home_alive(w.home))
 end`;
 export const scripts = {
   accept: {
@@ -545,6 +553,7 @@ local function items() local i, n = 8, #ARGV return function() i = i + 3 if i <=
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', {}, {} }, 0) end
+if lives_otherwise(w, 'ATTACHED', boot) then return done({ 'exists ' .. w.home, w.link, w.state, {}, {} }, 0) end
 local settled = call('HGET', META, 'family')
 if settled and settled ~= 'RUNNER' then
   local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
@@ -1258,8 +1267,10 @@ return n`].join('\n'),
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', 0, {} }, 0) end
+if lives_otherwise(w, contract, boot) then return done({ 'attached', w.link, w.state, 0, {} }, 0) end
 local family = contract == 'ATTACHED' and 'RUNNER' or contract
 local settled = call('HGET', META, 'family')
+if not settled and family == 'LEGACY' and call('HGET', META, 'methods') then settled = 'METHOD' end
 if settled and settled ~= family then
   local others = call('ZCARD', P .. 'workers') - (call('ZSCORE', P .. 'workers', id) and 1 or 0)
   if others > 0 or backlog() > 0 or call('ZCARD', LEASES) > 0 then return done({ 'family ' .. settled, '0', '', 0, {} }, 0) end
@@ -1356,6 +1367,7 @@ return done('ok', more)`].join('\n'),
     source: [base, acts, workers, jobs, match, String.raw`local who = ARGV[3]
 local function items() local i, n = 2, #ARGV return function() i = i + 2 if i <= n then return unpack(ARGV, i, i + 1) end end end
 local reply, retried = {}, 0
+local settled = pool_state()
 for job, buried in items() do
   local j = job_get(job)
   local score = call('ZSCORE', P .. 'buried', job)
@@ -1364,6 +1376,8 @@ for job, buried in items() do
     if score then call('ZREM', P .. 'buried', job) end
   elseif j.state ~= 'failed' or not score or (buried ~= '' and tonumber(buried) ~= tonumber(score)) then
     reply[#reply + 1] = 'not_buried'
+  elseif not runs(settled, j.kind, j.method) then
+    reply[#reply + 1] = 'family ' .. settled
   else
     local key = job_key(job)
     call('ZREM', P .. 'buried', job)
@@ -1429,7 +1443,7 @@ for id, digest, kind, method, priority in items() do
   if there then
     all_new = false
     existing[n] = there == digest and 'same' or 'conflict'
-  elseif settled and ((kind ~= '' and settled ~= 'RUNNER') or (settled == 'LEGACY' and method ~= LEGACY_METHOD)) then
+  elseif not runs(settled, kind, method) then
     refused[n] = 'family ' .. settled
   elseif new >= room then
     refused[n] = 'full'
@@ -1460,6 +1474,8 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     if not settled and kind ~= '' and family ~= '' then
       settled = family
       call('HSET', META, 'family', settled)
+    elseif not settled and not runs('LEGACY', kind, method) then
+      call('HSET', META, 'methods', '1')
     end
     local fields = { 'HSET', key, 'digest', digest, 'created', NOW_TEXT, 'retry', retry, 'run', run, 'keep', keep }
     local function put(name, value)

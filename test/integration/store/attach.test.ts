@@ -130,7 +130,7 @@ test.each([
 test('register: the worker is dialed once its stream is gone', async () => {
   const p = await fixture.pool();
   const { ref } = await holding(p, [{ id: 'j1', delivered: true }]);
-  await p.r1.workers.detach(ref, 'cut');
+  await p.r1.workers.detach(ref, 'cut', 15_000);
   expect((await p.r2.workers.register(p.info('w1', { boot: 'b2' }), true)).reply).toMatchObject({ kind: 'ok', link: '2' });
   expect(await p.state('j1')).toBe('scheduled');
 });
