@@ -83,7 +83,7 @@ class MasterConnector extends AbstractConnector {
       this.#emit('error', new Error(other));
       return false;
     }
-    if (role !== undefined && role !== 'master') {
+    if (role === 'slave') {
       this.#emit('error', new Error(NOT_MASTER));
       this.#hooks.masters?.doubt();
       return false;

@@ -214,6 +214,8 @@ class Sentinel {
   answer: SentinelAnswer | undefined;
   problem = '';
   peers: HostPort[] = [];
+  /** How often it announced that it has chosen a replica. */
+  #choices = 0;
   readonly #redis: Redis;
   readonly #of: string;
   readonly #clock: Clock;
@@ -246,7 +248,10 @@ class Sentinel {
     });
     this.#redis.on('pmessage', (_pattern: string, channel: string, text: string) => {
       if (!text.split(' ').includes(this.#of)) return;
-      if (CHOSEN.has(channel) && this.answer) this.answer = { ...this.answer, promoting: true };
+      if (CHOSEN.has(channel)) {
+        this.#choices++;
+        if (this.answer) this.answer = { ...this.answer, promoting: true };
+      }
       announced(channel);
     });
   }
@@ -255,6 +260,7 @@ class Sentinel {
   async ask(first: boolean): Promise<void> {
     if (this.#redis.status === 'wait') void this.#redis.connect().catch(() => undefined);
     if (first && this.#redis.status !== 'ready') await this.#ready();
+    const choices = this.#choices;
     try {
       const [master, address, peers] = await Promise.all([
         this.#redis.call('SENTINEL', 'MASTER', this.#of),
@@ -266,7 +272,8 @@ class Sentinel {
       this.answer = {
         master: { host, port: Number(port) },
         epoch: Number(facts.get('config-epoch')),
-        promoting: PROMOTING.has(facts.get('failover-state') ?? ''),
+        // What was announced between these replies is newer than the first of them.
+        promoting: PROMOTING.has(facts.get('failover-state') ?? '') || this.#choices !== choices,
       };
       this.peers = (peers as unknown[]).map(fieldsOf).map((peer) => ({ host: peer.get('ip') ?? '', port: Number(peer.get('port')) }));
       this.problem = '';

@@ -84,6 +84,9 @@ class Look {
     if (TLS_RECORDS.some((begin) => text.startsWith(begin))) return refused('TLS is spoken there: write rediss instead of redis', 'REDIS_TLS');
     if (/^HTTP\/|^<html/i.test(text)) return refused('an HTTP server answers there, no Redis');
     if (!/^[+$*_%-]/.test(text)) return refused(`no Redis answers there, but ${JSON.stringify(line.slice(0, QUOTED))}`);
+    if (this.#target.kind === 'sentinel' && /^-(NOAUTH|NOPERM)/.test(line)) {
+      return refused('the Sentinel wants a user and a password, and Muster asks Sentinels without: let its default user ask', 'REDIS_AUTH');
+    }
     const rule = line.startsWith('-') ? redisErrorRule(line.slice(1)) : undefined;
     // It was asked without a password; that of the connection has its own answer.
     if (rule && rule.code === 'failed_precondition' && !/^-(NOAUTH|NOPERM|WRONGPASS)/.test(line)) return refused(rule.says, rule.reason);

@@ -236,13 +236,14 @@ export async function connectOrWait(
       if (signal.aborted) return abort();
       if (redis.status === 'wait') redis.connect().catch(() => undefined);
       const look = async () => {
-        for (let pauseMs = LOOK_MS.first; !over.signal.aborted; pauseMs = LOOK_MS.again) {
-          await systemClock.sleep(pauseMs, over.signal);
+        for (let looks = 0; !over.signal.aborted; looks++) {
+          await systemClock.sleep(looks === 0 ? LOOK_MS.first : LOOK_MS.again, over.signal);
           if (over.signal.aborted) return;
           const { why, fatal } = await findObstacle(access);
           if (over.signal.aborted) return;
           if (fatal) return reject(fatal);
-          onWait(why || last || 'it answers, and is not ready yet');
+          // A connection may just be slow.
+          if (why || last || looks > 0) onWait(why || last || 'it answers, and is not ready yet');
         }
       };
       look().catch(reject);
