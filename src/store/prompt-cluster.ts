@@ -24,6 +24,17 @@ export class CalmCluster extends Cluster {
     this.#askNow(ASK_AGAIN_MS.first);
   }
 
+  /**
+   * ioredis connects again once the last of its connections has ended, and waits for ever where it has none: in the middle of a connect.
+   * BullMQ disconnects like this whenever a wait for jobs is overdue.
+   */
+  override disconnect(reconnect = false): void {
+    const inside = this as unknown as { reconnectTimeout?: unknown; handleCloseEvent(): void };
+    const isEmpty = this.status !== 'wait' && this.nodes().length === 0 && !inside.reconnectTimeout;
+    super.disconnect(reconnect);
+    if (reconnect && isEmpty && this.status === 'disconnecting') inside.handleCloseEvent();
+  }
+
   #askNow(restMs: number): void {
     this.#restMs = restMs;
     this.#askedMeanwhile = false;

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseRedisUrl } from '../../../src/domain/redis-url.js';
 import { JobState } from '../../../src/grpc/generated/muster/v1/job.js';
 import { runToEnd } from '../../../src/sdk/run.js';
 import { keys } from '../../../src/store/keys.js';
+import { CalmCluster } from '../../../src/store/prompt-cluster.js';
 import { Load } from '../../helpers/load.js';
 import { uniquePool } from '../../helpers/redis.js';
 import { RedisCluster } from '../../helpers/redis-cluster.js';
@@ -74,6 +76,18 @@ test('jobs flow in pools on every master, hints go the short way, and doctor and
   const doctor = await muster(['doctor', '--redis-url', cluster.url]);
   expect([doctor.code, doctor.text.split('\n').filter((line) => line.startsWith('error'))]).toEqual([0, []]);
   await well();
+});
+
+test('a connection to the Cluster that is told to connect anew in the middle of a connect comes about all the same', async () => {
+  const target = parseRedisUrl(cluster.url);
+  if (target.kind !== 'cluster') throw new Error('no Cluster');
+  const { nodes, username, password } = target;
+  const redis = new CalmCluster(nodes, { lazyConnect: true, redisOptions: { username, password, disableClientInfo: true } });
+  redis.on('error', () => {});
+  redis.connect().catch(() => undefined);
+  redis.disconnect(true);
+  await until(() => redis.status === 'ready', { what: 'the connection' });
+  redis.disconnect();
 });
 
 test('a channel that is lost is found again', async () => {
