@@ -110,8 +110,8 @@ export interface Link {
   isOpen(jobId: string, fence: string): boolean;
   /** How many calls are open. */
   readonly openCalls: number;
-  /** Redis has answered for a result that came over this link. For links on which results are settled one by one (ATTACHED). */
-  settled?(jobId: string, fence: string, verdict: Verdict): void;
+  /** Redis has answered for a result that came over this link; undefined: it was given up. For links on which results are settled one by one (ATTACHED). */
+  settled?(jobId: string, fence: string, verdict: Verdict | undefined): void;
   /** Tells the worker that a lease is not its any more: as `abort`, but without a result. For links that the worker opens (ATTACHED). */
   revoke?(jobId: string, fence: string): void;
   /** Asks the worker to come back over another link, here or at another replica. For links that the worker opens (ATTACHED). */

@@ -116,9 +116,9 @@ export class FleetLinks {
   }
 
   /**
-   * Redis has answered for a result: whichever link of that incarnation it came over is told, a retired one too, which waits for nothing else.
+   * Redis has answered for a result, or (undefined) it was given up: whichever link of that incarnation it came over is told, a retired one too, which waits for nothing else.
    */
-  settled({ pool, worker, jobId, fence, boot }: LeaseRef & { boot: string }, verdict: Verdict): void {
+  settled({ pool, worker, jobId, fence, boot }: LeaseRef & { boot: string }, verdict: Verdict | undefined): void {
     const present = this.get(pool, worker);
     for (const link of present ? [present, ...this.#retired] : this.#retired) {
       const { ref } = link;

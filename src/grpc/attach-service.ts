@@ -11,7 +11,9 @@ import { type AttachCall, GrpcAttachedStream } from './attach-stream.js';
 import { toReportedOutcome } from './convert-job.js';
 import { checkHeld, toAttachedInfo, type WorkerLimits } from './convert-worker.js';
 import type { Held, Result } from './generated/muster/v1/common.js';
-import type { AttachRequest, AttachResponse, Hello } from './generated/muster/v1/worker.js';
+import { AttachRequest, type AttachResponse, type Hello } from './generated/muster/v1/worker.js';
+import { decoded } from './intake.js';
+import type { Pacer } from './pacer.js';
 import { boundedMs, toDuration } from './time.js';
 import type { Identify } from './unary.js';
 
@@ -28,6 +30,7 @@ export interface AttachServiceOptions {
   onUnknownFrame: () => void;
   /** undefined: nobody is asked who calls. */
   identify?: Identify;
+  pacer: Pacer;
 }
 
 const MAX_LIST = 64;
@@ -57,11 +60,10 @@ class Attachment {
   constructor(call: AttachCall, options: AttachServiceOptions) {
     this.#call = call;
     this.#options = options;
-    this.#stream = new GrpcAttachedStream(call);
+    this.#stream = new GrpcAttachedStream(call, options.pacer, (message) => this.#take(message));
   }
 
   start(): void {
-    this.#call.on('data', (request: AttachRequest) => this.#take(request));
     // A connection that was reset ends too, and is only told to be in the turn after.
     this.#call.on('end', () => queueMicrotask(() => this.#gone(this.#call.cancelled ? 'broken off' : 'ended by the worker', this.#call.cancelled)));
     this.#call.on('error', (error: Error) => this.#gone(error.message));
@@ -69,10 +71,10 @@ class Attachment {
   }
 
   /** A frame that is refused ends the stream: its worker is told why, and comes back. */
-  #take(request: AttachRequest): void {
+  #take(message: Buffer): void {
     if (this.#stage === 'over') return;
     try {
-      this.#read(request);
+      this.#read(decoded(AttachRequest.decode, message));
     } catch (error) {
       this.#refuse(error);
     }
@@ -83,7 +85,7 @@ class Attachment {
     if (frame.$case === 'hello') {
       if (this.#stage !== 'opening') throw invalid('hello', 'only the first frame is Hello: open another stream to attach again');
       this.#stage = 'attaching';
-      void this.#attach(frame.value);
+      void this.#stream.during(this.#attach(frame.value));
       return;
     }
     const link = this.#link;
@@ -175,7 +177,7 @@ class Attachment {
 
   /** What the answer is waited for by nobody: the worker says it again with its next beat. */
   #ask(asking: Promise<unknown>): void {
-    asking.catch((error: unknown) => {
+    this.#stream.during(asking).catch((error: unknown) => {
       if (error instanceof MusterError && (error.code === 'invalid_argument' || error.code === 'permission_denied')) this.#refuse(error);
       else this.#options.onError(error);
     });

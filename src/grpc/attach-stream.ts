@@ -5,7 +5,9 @@ import { type AttachedStream, bytesOf } from '../links/attached.js';
 import type { LeaseName } from '../store/scripts/workers.js';
 import type { Held, Assignment as ProtoAssignment } from './generated/muster/v1/common.js';
 import type { AttachRequest, AttachResponse, Settlement, Welcome } from './generated/muster/v1/worker.js';
-import { Outbox } from './outbox.js';
+import { Intake, type RequestStream } from './intake.js';
+import { ALONE, Outbox } from './outbox.js';
+import type { Pacer } from './pacer.js';
 import { toStatus } from './status.js';
 import { toDuration } from './time.js';
 import { VERDICTS } from './worker-service.js';
@@ -58,9 +60,33 @@ export class GrpcAttachedStream implements AttachedStream {
   readonly #outbox: Outbox<AttachResponse, Frames>;
   #ended = false;
 
-  constructor(call: AttachCall) {
+  readonly #intake: Intake<Buffer>;
+
+  /** `take`: does what one message of the worker says, and never throws. */
+  constructor(call: AttachCall, pacer: Pacer, take: (message: Buffer) => void) {
     this.#call = call;
-    this.#outbox = new Outbox<AttachResponse, Frames>(call, frameOf);
+    this.#outbox = new Outbox<AttachResponse, Frames>(call, frameOf, () => this.#intake.wake(), pacer.backlog);
+    // Its messages come undecoded (see Pacer).
+    this.#intake = new Intake(call as unknown as RequestStream<Buffer>, pacer.enter(call), { take, full: () => this.#outbox.full });
+  }
+
+  get overfull(): boolean {
+    return this.#outbox.overfull;
+  }
+
+  /** Something that the worker asked for costs Redis a call. */
+  during<T>(asking: Promise<T>): Promise<T> {
+    return this.#intake.during(asking);
+  }
+
+  resultTaken(bytes: number): void {
+    this.#intake.hold('items');
+    this.#intake.hold('bytes', bytes);
+  }
+
+  resultSettled(bytes: number): void {
+    this.#intake.release('items');
+    this.#intake.release('bytes', bytes);
   }
 
   welcome(welcome: Omit<Welcome, 'abandon'>, abandon: LeaseName[]): void {
@@ -99,11 +125,9 @@ export class GrpcAttachedStream implements AttachedStream {
   end(error?: MusterError): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#intake.stop();
     this.#outbox.close();
     if (error) this.#call.emit('error', toStatus(error));
     else this.#call.end();
   }
 }
-
-/** Too large to share a frame: what is a frame of its own. */
-const ALONE = Number.MAX_SAFE_INTEGER;

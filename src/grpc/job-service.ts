@@ -27,6 +27,7 @@ export interface JobServiceOptions {
 }
 
 const MAX_BATCH = 1000;
+const NO_BYTES = Buffer.alloc(0);
 const PAGE = { fallback: 50, most: 1000 };
 
 /** What clients call. */
@@ -79,6 +80,8 @@ export class JobService {
   #spec(spec: JobSpec | undefined, { identity, header }: CallContext, field = 'spec'): NewJob {
     const { limits, ids, clock } = this.#options;
     const job = toJobSpec(spec, limits, ids, clock, field, callerOf(header));
+    // grpc-js keeps the request for as long as the call lasts.
+    if (spec) spec.payload = NO_BYTES;
     allowPool(identity, job.pool, `${field}.pool`);
     return job;
   }
@@ -130,9 +133,11 @@ export class JobService {
     this.#waits.add(stop);
     context.onGone(stop);
     try {
+      context.beginWait();
       watched = await watch();
+      context.idle();
       if (over) watched.end();
-      return await watched.ended;
+      return await watched.ended();
     } finally {
       stopTimer?.();
       this.#waits.delete(stop);

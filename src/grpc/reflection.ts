@@ -1,7 +1,12 @@
 import { type handleBidiStreamingCall, type Server, status as Status } from '@grpc/grpc-js';
+import { systemClock } from '../domain/clock.js';
+import { FairShare } from './fair-share.js';
 import { type DescriptorFile, descriptorFiles } from './generated/descriptors.js';
 import { type ServerReflectionRequest, type ServerReflectionResponse, ServerReflectionService } from './generated/grpc/reflection/v1/reflection.js';
 import { ServerReflectionService as ServerReflectionServiceAlpha } from './generated/grpc/reflection/v1alpha/reflection.js';
+
+import { Intake } from './intake.js';
+import { Pacer } from './pacer.js';
 
 type Answer = NonNullable<ServerReflectionResponse['messageResponse']>;
 
@@ -11,15 +16,22 @@ const OWN_SERVICES = ['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1
  * Serves reflection, v1 and v1alpha (one messages' shape under two names), for the services named: `muster.v1.JobService`. Bad requests
  * are answered in band; none ends the stream. Throws for a service that no descriptor describes.
  */
-export function addReflection(server: Server, serviceNames: readonly string[]): void {
+export function addReflection(server: Server, serviceNames: readonly string[], pacer = new Pacer(new FairShare({ clock: systemClock }))): void {
   const index = new ReflectionIndex(serviceNames, descriptorFiles);
   const serverReflectionInfo: handleBidiStreamingCall<ServerReflectionRequest, ServerReflectionResponse> = (call) => {
-    call.on('data', (request: ServerReflectionRequest) => {
-      if (call.write(index.answer(request))) return;
+    let writable = true;
+    const intake = new Intake<ServerReflectionRequest>(call, pacer.enter(call), {
+      take: (request) => {
+        writable = call.write(index.answer(request));
+      },
       // A client that asks and does not read is not read from either.
-      call.pause();
-      call.once('drain', () => call.resume());
+      full: () => !writable,
     });
+    call.on('drain', () => {
+      writable = true;
+      intake.wake();
+    });
+    call.on('cancelled', () => intake.stop());
     call.on('end', () => call.end());
     // grpc-js ends the call; unheard, the event would end the process.
     call.on('error', () => undefined);

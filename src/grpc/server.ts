@@ -8,6 +8,7 @@ import { type TcpOptions, TcpServer } from '../sockets/tcp-server.js';
 import type { AdminService } from './admin-service.js';
 import type { AttachCall } from './attach-stream.js';
 import type { Guard } from './auth.js';
+import { FairShare } from './fair-share.js';
 import { ExternalScalerService } from './generated/externalscaler/externalscaler.js';
 import { HealthService as HealthDefinition } from './generated/grpc/health/v1/health.js';
 import { AdminServiceService } from './generated/muster/v1/admin.js';
@@ -17,6 +18,7 @@ import { WorkerServiceService as LegacyWorkerService } from './generated/worker/
 import type { HealthService } from './health-service.js';
 import type { JobService } from './job-service.js';
 import { observed } from './observed.js';
+import { Pacer } from './pacer.js';
 import { addReflection } from './reflection.js';
 import type { ScalerService } from './scaler-service.js';
 import { createUnary } from './unary.js';
@@ -48,6 +50,8 @@ export interface Services {
   limits?: Partial<ServerLimits>;
   /** Who is let in; undefined: everybody, to everything. */
   guard?: Guard;
+  /** Makes calls wait for their turn; default: one of its own. Streams of `jobs` and `workers` must have the same. */
+  pacer?: Pacer;
   /** Default: nobody. */
   observer?: Pick<Observer, 'rpc' | 'connections' | 'turnedAway'>;
 }
@@ -88,12 +92,12 @@ export type GrpcServer = TcpServer;
 
 /** A gRPC server for that manager's workers, and the given services beside it; reflection is on. It listens nowhere yet. */
 export function newServer(manager: WorkerManager, services: Services = {}): TcpServer {
-  const options = optionsOf(services.limits);
-  const guarded = services.guard ? { ...options, interceptors: [services.guard.interceptor] } : options;
-  const server = new TcpServer(guarded, doorOf('grpc', services));
+  const pacer = services.pacer ?? new Pacer(new FairShare({ clock: systemClock }));
+  const interceptors = [...(services.guard ? [services.guard.interceptor] : []), pacer.interceptor];
+  const server = new TcpServer({ ...optionsOf(services.limits), interceptors }, doorOf('grpc', services));
   const names = ['muster.v1.WorkerService', 'worker.WorkerService'];
   const workers = workersOf(manager, services);
-  const add = addTo(server, services);
+  const add = addTo(server, services, pacer);
   add(WorkerServiceService, workers.handlers());
   add(LegacyWorkerService, workers.legacyHandlers());
   if (services.jobs) {
@@ -112,20 +116,21 @@ export function newServer(manager: WorkerManager, services: Services = {}): TcpS
     add(ExternalScalerService, services.scaler.handlers());
     names.push('externalscaler.ExternalScaler');
   }
-  addReflection(server, names);
+  addReflection(server, names, pacer);
   return server;
 }
 
 /** A server for the first contract alone (LEGACY_ADDR): it knows two calls and nothing else, and asks nobody for credentials. */
 export function newLegacyServer(manager: WorkerManager, services: Services = {}): TcpServer {
-  const server = new TcpServer(optionsOf(services.limits), doorOf('legacy', services));
-  addTo(server, services)(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
+  const pacer = new Pacer(new FairShare({ clock: systemClock }));
+  const server = new TcpServer({ ...optionsOf(services.limits), interceptors: [pacer.interceptor] }, doorOf('legacy', services));
+  addTo(server, services, pacer)(LegacyWorkerService, workersOf(manager, services).legacyHandlers());
   return server;
 }
 
-function addTo(server: TcpServer, { observer = UNOBSERVED }: Services) {
+function addTo(server: TcpServer, { observer = UNOBSERVED }: Services, pacer: Pacer) {
   return (definition: ServiceDefinition, handlers: UntypedServiceImplementation) =>
-    server.addService(definition, observed(definition, handlers, observer, systemClock));
+    server.addService(pacer.definition(definition), pacer.handlers(definition, observed(definition, handlers, observer, systemClock)));
 }
 
 /** `newServer`, listening on every address at that port (0: a free one). */

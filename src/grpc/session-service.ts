@@ -7,6 +7,7 @@ import { checkId } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
 import { cutUtf8 } from './checks.js';
 import { fromJobRecord, type JobLimits, toJobSpec } from './convert-job.js';
+import type { Caller } from './fair-share.js';
 import {
   type Job,
   type JobRef,
@@ -14,11 +15,13 @@ import {
   JobState,
   type Open,
   type Opened,
-  type SessionRequest,
+  SessionRequest,
   type SessionResponse,
   type SubmitResult,
 } from './generated/muster/v1/job.js';
+import { decoded, Intake, type RequestStream } from './intake.js';
 import { Outbox } from './outbox.js';
+import type { Pacer } from './pacer.js';
 import type { Quotas } from './quotas.js';
 import { toStatus, wordsOf } from './status.js';
 import type { Identify } from './unary.js';
@@ -45,6 +48,7 @@ export interface SessionServiceOptions {
   identify?: Identify;
   /** undefined: nobody has any. */
   quotas?: Quotas;
+  pacer: Pacer;
 }
 
 const MAX_LIST = 64;
@@ -58,6 +62,8 @@ const ENTRY_BYTES = 16;
 const MAX_ID_BYTES = 1_024;
 const NO_BYTES = Buffer.alloc(0);
 const TURN_JITTER = 0.2;
+/** An outcome of that size does not need to wait in Redis for a client that does not read. */
+const SMALL_BYTES = 1_024;
 
 type SessionCall = ServerDuplexStream<SessionRequest, SessionResponse>;
 
@@ -99,12 +105,26 @@ export function createSession(options: SessionServiceOptions): handleBidiStreami
   };
 }
 
+/** A job that counts against the window: submitted or awaited, and not acknowledged. */
+interface UnderWay {
+  /** Ends its wait; undefined: nobody waits for it (yet, or any more). */
+  drop: (() => void) | undefined;
+  /** Its caller's count of waits has it. */
+  waits: boolean;
+  /** Its outcome was sent. Submitted once more, it is sent again. */
+  told: boolean;
+}
+
 class Session {
   readonly #call: SessionCall;
   readonly #options: SessionServiceOptions;
   readonly #outbox: Outbox<SessionResponse, Frames>;
-  /** Under way: submitted or awaited, and not acknowledged. Each with what ends its waits; a signal that thousands listen to would cost a search each. */
-  readonly #underWay = new Map<string, Set<() => void>>();
+  readonly #caller: Caller;
+  readonly #intake: Intake<Buffer>;
+  readonly #underWay = new Map<string, UnderWay>();
+  /** Ended while the client did not read. Their outcomes stay in Redis until it does. */
+  readonly #owed = new Map<string, JobRef>();
+  #paying = false;
   /** The largest message that the client receives. */
   #maxOutcomeBytes = DEFAULT_FRAME_BYTES;
   readonly #over = new AbortController();
@@ -118,17 +138,16 @@ class Session {
     this.#call = call;
     this.#options = options;
     this.#identity = options.identify?.(call.metadata);
-    this.#outbox = new Outbox<SessionResponse, Frames>(call, frameOf);
+    this.#outbox = new Outbox<SessionResponse, Frames>(call, frameOf, () => this.#room(), options.pacer.backlog);
+    this.#caller = options.pacer.enter(call);
+    // Its messages come undecoded (see Pacer).
+    this.#intake = new Intake(call as unknown as RequestStream<Buffer>, this.#caller, {
+      take: (message) => this.#take(message),
+      full: () => this.#outbox.full,
+    });
   }
 
   start(): void {
-    this.#call.on('data', (request: SessionRequest) => {
-      try {
-        this.#read(request);
-      } catch (error) {
-        this.#end(error);
-      }
-    });
     for (const event of ['end', 'error', 'cancelled']) this.#call.on(event, () => this.#end());
     if (this.#options.stopping.aborted) this.reopen('draining');
     this.#age();
@@ -147,6 +166,19 @@ class Session {
     });
   }
 
+  #take(message: Buffer): void {
+    try {
+      this.#read(decoded(SessionRequest.decode, message));
+    } catch (error) {
+      this.#end(error);
+    }
+  }
+
+  #room(): void {
+    this.#intake.wake();
+    if (this.#owed.size > 0) void this.#pay();
+  }
+
   #read({ frame }: SessionRequest): void {
     if (this.#over.signal.aborted) return;
     if (frame === undefined) return this.#options.onUnknownFrame();
@@ -158,13 +190,13 @@ class Session {
         for (const [i, spec] of frame.value.specs.entries()) void this.#submit(spec, `submit.specs[${i}]`);
         return;
       case 'cancel':
-        for (const ref of this.#refs(frame.value.jobs, 'cancel.jobs')) void this.#cancel(ref);
+        for (const [pool, ids] of byPool(this.#refs(frame.value.jobs, 'cancel.jobs'))) void this.#cancel(pool, ids);
         return;
       case 'ack':
         for (const ref of this.#refs(frame.value.jobs, 'ack.jobs')) this.#forget(keyOf(ref));
         return;
       case 'awaitJobs':
-        for (const ref of this.#refs(frame.value.jobs, 'await_jobs.jobs')) if (this.#enter(ref)) void this.#await(ref);
+        void this.#await(this.#refs(frame.value.jobs, 'await_jobs.jobs').filter((ref) => this.#enter(ref)));
         return;
     }
   }
@@ -177,57 +209,41 @@ class Session {
     if (maxFrameBytes > 0) this.#maxOutcomeBytes = maxFrameBytes;
     const opened = { replica, window, maxPayloadBytes: limits.maxPayloadBytes, maxFrameBytes: ownFrameBytes };
     this.#outbox.push('opened', opened, Number.MAX_SAFE_INTEGER);
-    for (const ref of refs) if (this.#enter(ref)) void this.#await(ref);
+    void this.#await(refs.filter((ref) => this.#enter(ref)));
   }
 
   async #submit(spec: JobSpec, field: string): Promise<void> {
     const { jobs, limits, ids, clock, quotas } = this.#options;
     let ref: JobRef = { pool: spec.pool, id: spec.id };
     let watched: Watched | undefined;
-    let fresh = false;
+    const bytes = spec.payload.length;
+    this.#intake.hold('items');
+    this.#intake.hold('bytes', bytes);
+    // Another submission under that id may be under way: the outcome is sent once.
+    let first = false;
     try {
       const job = toJobSpec(spec, limits, ids, clock, field);
       ref = { pool: job.pool, id: job.id };
       allowPool(this.#identity, job.pool, `${field}.pool`);
-      fresh = this.#enter(ref);
-      const submit = () => jobs.submitAndWatch(job);
-      watched = await (quotas ? quotas.submit(this.#identity, () => jobs.untilEnded(job.pool, job.id), submit) : submit());
-      this.#outbox.push('accepted', { id: job.id, created: watched.created, code: 0, message: '', reason: '' });
+      first = this.#enter(ref);
+      const submit = async (told: boolean) => {
+        if (!first) return jobs.submit(job, told);
+        watched = await jobs.submitAndWatch(job);
+        return watched;
+      };
+      const { created } = await (quotas ? quotas.submit(this.#identity, () => jobs.untilEnded(job.pool, job.id), submit) : submit(false));
+      this.#outbox.push('accepted', { id: job.id, created, code: 0, message: '', reason: '' });
     } catch (error) {
       if (error instanceof MusterError && error.reason === 'WINDOW_FULL') return this.#end(error);
-      // Another submission under that ID may be under way, and goes on.
-      if (fresh) this.#forget(keyOf(ref));
+      if (first) this.#forget(keyOf(ref));
       const words = wordsOf(error);
       if (words.reason === 'INTERNAL') this.#options.onError(error);
       this.#outbox.push('accepted', { id: cutUtf8(spec.id, MAX_ID_BYTES), created: false, ...words });
-      return;
-    }
-    await this.#outcome(ref, Promise.resolve(watched));
-  }
-
-  async #await(ref: JobRef): Promise<void> {
-    await this.#outcome(ref, this.#options.jobs.watch(ref.pool, ref.id));
-  }
-
-  /** Sends the outcome when it is there, unless the job is acknowledged before. A job that is gone comes with its name and no state. */
-  async #outcome(ref: JobRef, watching: Promise<Watched>): Promise<void> {
-    const key = keyOf(ref);
-    let drop = () => {};
-    try {
-      const watched = await watching;
-      drop = watched.drop;
-      const waits = this.#underWay.get(key);
-      if (waits === undefined || this.#over.signal.aborted) return drop();
-      waits.add(drop);
-      const record = await watched.ended;
-      if (isTerminal(record.state)) this.#outbox.push('outcomes', ...this.#fitting(fromJobRecord(record)));
-    } catch (error) {
-      if (error instanceof MusterError && error.code === 'not_found') this.#outbox.push('outcomes', gone(ref));
-      // The client learns what it missed by opening anew.
-      else if (!this.#over.signal.aborted) this.#end(error);
     } finally {
-      this.#underWay.get(key)?.delete(drop);
+      this.#intake.release('items');
+      this.#intake.release('bytes', bytes);
     }
+    if (watched) await this.#outcome(ref, watched);
   }
 
   /** The outcome and its bytes. What is larger than the client receives goes without its output, or else its payload: a stream that breaks over it would break again. */
@@ -249,19 +265,97 @@ class Session {
     return list.map(({ pool, id }, i) => ({ pool: allowPool(this.#identity, pool, `${field}[${i}].pool`), id: checkId(id, `${field}[${i}].id`) }));
   }
 
-  async #cancel({ pool, id }: JobRef): Promise<void> {
+  /** A few at a time: each of them costs Redis some calls. */
+  async #await(all: JobRef[]): Promise<void> {
     try {
-      await this.#options.jobs.cancel(pool, id);
+      for (const [pool, ids] of byPool(all)) {
+        for (let i = 0; i < ids.length && !this.#over.signal.aborted; i += MAX_LIST) {
+          const some = ids.slice(i, i + MAX_LIST);
+          const watched = await this.#intake.during(this.#options.jobs.watchAll(pool, some));
+          some.forEach((id, j) => {
+            const one = watched[j];
+            if (one) void this.#outcome({ pool, id }, one);
+            else this.#tell({ pool, id }, gone({ pool, id }));
+          });
+        }
+      }
     } catch (error) {
-      if (!(error instanceof MusterError && error.code === 'not_found')) this.#options.onError(error);
+      // The client learns what it missed by opening anew.
+      this.#end(error);
     }
   }
 
-  /** false: it is under way already. Throws WINDOW_FULL. */
+  /** Sends the outcome when it is there, unless the job is acknowledged before. */
+  async #outcome(ref: JobRef, watched: Watched): Promise<void> {
+    const under = this.#underWay.get(keyOf(ref));
+    if (!under || under.drop || this.#over.signal.aborted) return watched.drop();
+    if (watched.over) return this.#owe(ref);
+    under.drop = watched.drop;
+    try {
+      const record = await watched.ended();
+      under.drop = undefined;
+      this.#endWait(under);
+      if (!isTerminal(record.state)) return;
+      const bytes = record.output?.length ?? 0;
+      if (bytes > SMALL_BYTES && this.#outbox.full) this.#owe(ref);
+      else this.#tell(ref, fromJobRecord(record));
+    } catch (error) {
+      this.#failed(ref, error);
+    }
+  }
+
+  /** Its outcome is read when the client has read those before it. */
+  #owe(ref: JobRef): void {
+    this.#owed.set(keyOf(ref), ref);
+    if (!this.#outbox.full) void this.#pay();
+  }
+
+  /** One at a time: what is not read stays in Redis. */
+  async #pay(): Promise<void> {
+    if (this.#paying) return;
+    this.#paying = true;
+    for (const [key, ref] of this.#owed) {
+      if (this.#outbox.full || this.#over.signal.aborted) break;
+      this.#owed.delete(key);
+      try {
+        const record = await this.#intake.during(this.#options.jobs.get(ref.pool, ref.id));
+        this.#tell(ref, fromJobRecord(record));
+      } catch (error) {
+        this.#failed(ref, error);
+      }
+    }
+    this.#paying = false;
+  }
+
+  /** A job that is gone comes with its name and no state. */
+  #failed(ref: JobRef, error: unknown): void {
+    if (error instanceof MusterError && error.code === 'not_found') this.#tell(ref, gone(ref));
+    // The client learns what it missed by opening anew.
+    else this.#end(error);
+  }
+
+  #tell(ref: JobRef, job: Job): void {
+    const under = this.#underWay.get(keyOf(ref));
+    if (!under) return;
+    this.#endWait(under);
+    under.told = true;
+    this.#outbox.push('outcomes', ...this.#fitting(job));
+  }
+
+  async #cancel(pool: string, ids: string[]): Promise<void> {
+    try {
+      await this.#intake.during(this.#options.jobs.cancelAll(pool, ids));
+    } catch (error) {
+      this.#options.onError(error);
+    }
+  }
+
+  /** false: it is under way already. Throws WINDOW_FULL and QUOTA_WAITS. */
   #enter(ref: JobRef): boolean {
     const key = keyOf(ref);
-    if (this.#underWay.has(key)) return false;
-    if (this.#underWay.size >= this.#options.window) {
+    const there = this.#underWay.get(key);
+    if (there && !there.told) return false;
+    if (!there && this.#underWay.size >= this.#options.window) {
       throw new MusterError(
         'resource_exhausted',
         'WINDOW_FULL',
@@ -271,14 +365,24 @@ class Session {
         },
       );
     }
-    this.#underWay.set(key, new Set());
+    this.#caller.wait();
+    this.#underWay.set(key, { drop: undefined, waits: true, told: false });
     return true;
   }
 
-  /** The job no longer counts, and its outcome is not sent any more. */
+  /** The job counts no more, and its outcome is not sent any more. */
   #forget(key: string): void {
-    for (const drop of this.#underWay.get(key) ?? []) drop();
+    const under = this.#underWay.get(key);
+    if (!under) return;
     this.#underWay.delete(key);
+    this.#owed.delete(key);
+    under.drop?.();
+    this.#endWait(under);
+  }
+
+  #endWait(under: UnderWay): void {
+    if (under.waits) this.#caller.endWait();
+    under.waits = false;
   }
 
   #end(thrown?: unknown): void {
@@ -287,6 +391,7 @@ class Session {
     this.#stopAging?.();
     this.#onOver();
     for (const key of [...this.#underWay.keys()]) this.#forget(key);
+    this.#intake.stop();
     this.#outbox.close();
     if (thrown === undefined) return void this.#call.end();
     if (!(thrown instanceof MusterError)) this.#options.onError(toError(thrown));
@@ -305,6 +410,16 @@ function bytesOf({ spec, outcome, progress }: Job): number {
   if (outcome?.$case === 'output') bytes += outcome.value.length;
   if (outcome?.$case === 'failure') bytes += 3 * outcome.value.message.length + outcome.value.details.length;
   return bytes;
+}
+
+function byPool(jobs: JobRef[]): Map<string, string[]> {
+  const pools = new Map<string, string[]>();
+  for (const { pool, id } of jobs) {
+    const ids = pools.get(pool);
+    if (ids) ids.push(id);
+    else pools.set(pool, [id]);
+  }
+  return pools;
 }
 
 function gone({ pool, id }: JobRef): Job {

@@ -4,6 +4,7 @@ import { MusterError, toError } from '../domain/errors.js';
 import type { Identity } from '../domain/identity.js';
 import { canonicalIp } from '../domain/ip.js';
 import { formatAddress } from '../domain/worker.js';
+import type { Pacer } from './pacer.js';
 import { type StatusReply, toStatus } from './status.js';
 
 /** What a handler may know of its call besides the request. */
@@ -18,6 +19,10 @@ export interface CallContext {
   readonly peer: string;
   /** Who calls; undefined where nobody is asked. */
   readonly identity: Identity | undefined;
+  /** The call waits for the end of a job from here on, until it is answered. Throws `resource_exhausted` QUOTA_WAITS. */
+  beginWait(): void;
+  /** Redis has what was asked for: until it is answered the call costs nothing but its wait. */
+  idle(): void;
   /** One entry of the call's metadata, a text; undefined when there is none. */
   readonly header: (name: string) => string | undefined;
 }
@@ -31,6 +36,8 @@ export interface UnaryOptions {
   onInternal: (error: Error, method: string) => void;
   /** undefined: nobody is asked who calls. */
   identify?: Identify;
+  /** undefined: calls do not wait for their turn. */
+  pacer?: Pick<Pacer, 'beginWait' | 'idle'>;
 }
 
 export type Unary = <Req, Res>(fn: (request: Req, context: CallContext) => Promise<Res>) => handleUnaryCall<Req, Res>;
@@ -76,13 +83,15 @@ class Lifetime implements CallContext {
   readonly #call: ServerUnaryCall<unknown, unknown>;
   /** As grpc-js has it, which forgets it with the connection. */
   readonly #peer: string;
+  readonly #pacer: UnaryOptions['pacer'];
   #listener: (() => void) | undefined;
   #stopTimer: (() => void) | undefined;
   #gone = false;
   #ended = false;
 
-  constructor(call: ServerUnaryCall<unknown, unknown>, { clock, identify }: UnaryOptions) {
+  constructor(call: ServerUnaryCall<unknown, unknown>, { clock, identify, pacer }: UnaryOptions) {
     this.#call = call;
+    this.#pacer = pacer;
     this.identity = identify?.(call.metadata);
     this.#peer = call.getPeer();
     this.deadlineMs = Math.max(0, Number(call.getDeadline()) - clock.now());
@@ -92,6 +101,14 @@ class Lifetime implements CallContext {
   }
 
   header = (name: string): string | undefined => this.#call.metadata.get(name)[0]?.toString();
+
+  beginWait(): void {
+    this.#pacer?.beginWait(this.#call);
+  }
+
+  idle(): void {
+    this.#pacer?.idle(this.#call);
+  }
 
   get gone(): boolean {
     return this.#gone;

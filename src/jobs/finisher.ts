@@ -22,8 +22,8 @@ export interface FinisherOptions {
   maxQueue: number;
   /** May this replica be given further jobs? */
   claims: () => boolean;
-  /** Redis has answered for that result. */
-  onSettled: (attempt: Attempt, verdict: Verdict) => void;
+  /** Redis has answered for that result; undefined: it was given up. */
+  onSettled: (attempt: Attempt, verdict: Verdict | undefined) => void;
   /** A worker that could not be reached has been taken off the free list: it is to be asked again soon. */
   onUnreached: (lease: LeaseRef) => void;
   observer: Pick<Observer, 'batch' | 'ended'>;
@@ -91,9 +91,8 @@ export class Finisher {
     const { pool, worker, jobId, fence, boot, link } = attempt;
     void this.#untilAnswered(() => this.finish({ pool, worker, jobId, fence, boot, link, outcome })).then((finished) => {
       this.#options.running.remove(attempt);
-      if (!finished) return;
-      failpoint('settle-before');
-      this.#options.onSettled(attempt, finished.verdict);
+      if (finished) failpoint('settle-before');
+      this.#options.onSettled(attempt, finished?.verdict);
     });
   }
 

@@ -5,7 +5,7 @@ import { indexesOf } from '../store/read-jobs.js';
 import type { Store } from '../store/store.js';
 import type { Matching } from './matching.js';
 import { type Accepted, type Submission, type Submitter, wrongFamily } from './submit.js';
-import type { Ended, Waiters } from './waiters.js';
+import type { Ended, Waiters, Waiting } from './waiters.js';
 
 export interface JobsOptions {
   store: Store;
@@ -21,10 +21,13 @@ export interface JobPage {
   next: string;
 }
 
-/** A job that was accepted. `ended`: as it is when it ended, or when the wait was over first. */
+/** A job that was accepted, and that somebody waits for. */
 export interface Watched {
   created: boolean;
-  ended: Promise<JobRecord>;
+  /** It had ended before. */
+  over: boolean;
+  /** The job as it is when it has ended, or when the wait was over first. */
+  ended: () => Promise<JobRecord>;
   /** Ends the wait: `ended` resolves with the job as it is now. Idempotent. */
   end: () => void;
   /** Ends the wait without a look at the job: `ended` never resolves. Idempotent. */
@@ -37,6 +40,7 @@ const BULK = 200;
 const SCANNED_A_PAGE = 2_000;
 /** Entries read at once at the least: the last few jobs of a page must not cost a round trip each. */
 const MIN_SCAN = 20;
+const NO_BYTES = Buffer.alloc(0);
 
 /** What clients ask of jobs. All rejections are MusterErrors. */
 export class Jobs {
@@ -74,11 +78,12 @@ export class Jobs {
       const { created, state, createdAt } = await this.#submit({ spec, wait: true }, seen);
       if (created || !isTerminal(state)) {
         const ours = { spec, createdAt: created ? createdAt : 0 };
-        const ended = waiting.ended.then((end) => {
+        const ended = async () => {
+          const end = await waiting.ended;
           seen?.over();
           return this.#read(spec.pool, spec.id, end, ours);
-        });
-        return { created, ended, end: waiting.end, drop: waiting.drop };
+        };
+        return { created, over: false, ended, end: waiting.end, drop: waiting.drop };
       }
       seen?.over();
     } catch (error) {
@@ -86,33 +91,43 @@ export class Jobs {
       throw error;
     }
     waiting.end();
-    return { created: false, ended: this.get(spec.pool, spec.id), end: waiting.end, drop: waiting.drop };
+    return { ...waiting, created: false, over: true, ended: () => this.get(spec.pool, spec.id) };
   }
 
   /** Waits for the job's end until `end`. Resolves when it is known that the job is there. Rejects with `not_found`. */
   async watch(pool: string, id: string): Promise<Watched> {
+    const [watched] = await this.watchAll(pool, [id]);
+    if (!watched) throw notFound(pool, id);
+    return watched;
+  }
+
+  /** Waits for the ends of many jobs; undefined for those that are not there. */
+  async watchAll(pool: string, ids: string[]): Promise<(Watched | undefined)[]> {
     const { store, waiters } = this.#options;
     // Asked first: a call for a job that is not there must not make a pool.
-    const [there] = await store.readJobs(pool, [id], { bodies: false });
-    if (!there) throw notFound(pool, id);
+    const records = await store.readJobs(pool, ids, { bodies: false });
+    const there = ids.filter((_, i) => records[i]);
+    if (there.length === 0) return ids.map(() => undefined);
     await store.enter(pool);
-    const waiting = waiters.wait(pool, id);
+    const waits = new Map<string, Waiting>();
     try {
-      const [state] = await store.jobs.watch(pool, [id]);
-      if (state === undefined) throw notFound(pool, id);
-      if (!isTerminal(state))
-        return {
-          created: false,
-          ended: waiting.ended.then((ended) => this.#read(pool, id, ended, undefined)),
-          end: waiting.end,
-          drop: waiting.drop,
-        };
+      for (const id of there) if (!waits.has(id)) waits.set(id, waiters.wait(pool, id));
+      const asked = [...waits.keys()];
+      const states = await store.jobs.watch(pool, asked);
+      const found = new Map<string, Watched>();
+      for (const [i, id] of asked.entries()) {
+        const [state, waiting] = [states[i], waits.get(id)];
+        if (state === undefined || !waiting) continue;
+        const over = isTerminal(state);
+        const ended = over ? () => this.get(pool, id) : async () => this.#read(pool, id, await waiting.ended, undefined);
+        found.set(id, { created: false, over, ended, end: waiting.end, drop: waiting.drop });
+      }
+      for (const [id, waiting] of waits) if (found.get(id)?.over ?? true) waiting.end();
+      return ids.map((id) => found.get(id));
     } catch (error) {
-      waiting.end();
+      for (const waiting of waits.values()) waiting.end();
       throw error;
     }
-    waiting.end();
-    return { created: false, ended: this.get(pool, id), end: waiting.end, drop: waiting.drop };
   }
 
   async get(pool: string, id: string): Promise<JobRecord> {
@@ -127,6 +142,11 @@ export class Jobs {
     const [before] = await this.#options.store.jobs.cancel(pool, [id]);
     if (before === undefined) throw notFound(pool, id);
     return this.get(pool, id);
+  }
+
+  /** Those of them that are there and not terminal are cancelled now. */
+  async cancelAll(pool: string, ids: string[]): Promise<void> {
+    await this.#options.store.jobs.cancel(pool, ids);
   }
 
   async retry(pool: string, id: string): Promise<JobRecord> {
@@ -204,6 +224,8 @@ export class Jobs {
   async #submit(submission: Submission, seen: Submitting | undefined): Promise<Accepted> {
     try {
       const accepted = await this.#options.submitter.submit(submission);
+      // It is in Redis. Whoever waits for the job keeps its spec, and may wait for long.
+      submission.spec.payload = NO_BYTES;
       seen?.accepted(accepted.created);
       return accepted;
     } catch (error) {
@@ -214,11 +236,9 @@ export class Jobs {
 
   async #read(pool: string, id: string, ended: Ended | undefined, ours: { spec: JobSpec; createdAt: number } | undefined): Promise<JobRecord> {
     if (ended?.kind === 'record') return ended.record;
-    // The job was submitted by this call and ended by this replica: nothing about it needs to be read. As in Redis, only a dead letter
-    // keeps its payload.
-    if (ended?.kind === 'end' && ours && ours.createdAt > 0) {
-      const spec = ended.end.state === 'failed' ? ours.spec : { ...ours.spec, payload: Buffer.alloc(0) };
-      return { spec, createdAt: ours.createdAt, handovers: 0, nextAt: 0, waitingReason: '', progress: Buffer.alloc(0), ...ended.end };
+    // The job was submitted by this call and ended by this replica: nothing about it needs to be read. Only of a dead letter: its payload.
+    if (ended?.kind === 'end' && ended.end.state !== 'failed' && ours && ours.createdAt > 0) {
+      return { spec: ours.spec, createdAt: ours.createdAt, handovers: 0, nextAt: 0, waitingReason: '', progress: NO_BYTES, ...ended.end };
     }
     return this.get(pool, id);
   }

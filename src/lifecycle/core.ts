@@ -90,7 +90,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
   });
   const batches = { batchMax: config.BATCH_MAX, batchBytes: config.BATCH_BYTES, maxQueue: config.BATCH_QUEUE };
   const ofWorker = (lease: LeaseRef) => links.get(lease.pool, lease.worker);
-  const onSettled = (lease: Attempt, verdict: Verdict) => links.settled(lease, verdict);
+  const onSettled = (lease: Attempt, verdict: Verdict | undefined) => links.settled(lease, verdict);
   const finisher = new Finisher({
     jobs: store.jobs,
     matching,

@@ -4,8 +4,10 @@ import { MAX_DESCRIPTORS_BYTES } from '../domain/descriptors.js';
 import type { Observer } from '../domain/observer.js';
 import { AdminService } from '../grpc/admin-service.js';
 import { createAttach } from '../grpc/attach-service.js';
+import { FairShare } from '../grpc/fair-share.js';
 import type { HealthService } from '../grpc/health-service.js';
 import { JobService } from '../grpc/job-service.js';
+import { Pacer } from '../grpc/pacer.js';
 import { ScalerService } from '../grpc/scaler-service.js';
 import type { Services } from '../grpc/server.js';
 import { createSession } from '../grpc/session-service.js';
@@ -53,7 +55,8 @@ export function createServices(options: ServicesOptions): Services {
   const guard = security?.guard;
   const quotas = security?.quotas;
   const identify = guard?.identityOf;
-  const unary = createUnary({ clock, onInternal, identify });
+  const pacer = new Pacer(new FairShare({ clock }), identify);
+  const unary = createUnary({ clock, onInternal, identify, pacer });
   const { manager, jobs, queries } = core;
   const limits = {
     maxPayloadBytes: config.MAX_PAYLOAD_BYTES,
@@ -83,6 +86,7 @@ export function createServices(options: ServicesOptions): Services {
     onUnknownFrame,
     identify,
     quotas,
+    pacer,
   });
   return {
     jobs: new JobService({
@@ -122,6 +126,7 @@ export function createServices(options: ServicesOptions): Services {
         onError,
         onUnknownFrame,
         identify,
+        pacer,
       }),
       limits: workerLimits,
       onGuess: (leases) => observer.guessed('report', leases),
@@ -129,6 +134,7 @@ export function createServices(options: ServicesOptions): Services {
       secured: guard !== undefined,
     },
     guard,
+    pacer,
     limits: {
       maxReceiveBytes,
       maxSendBytes: 2 * largest + 16 * ENVELOPE_BYTES,

@@ -14,6 +14,11 @@ export interface AttachedStream {
   settled(jobId: string, fence: string, verdict: Verdict): void;
   ping(nonce: number): void;
   reattach(reason: string, withinMs: number): void;
+  /** The worker does not read, and so much waits for it that nothing large may be added. */
+  readonly overfull: boolean;
+  /** A result of so many bytes is on its way to Redis; Redis has answered for it. While there are too many of them the worker is not read. */
+  resultTaken(bytes: number): void;
+  resultSettled(bytes: number): void;
   /** Ends it; with an error: as that says. Idempotent. */
   end(error?: MusterError): void;
 }
@@ -59,7 +64,8 @@ export class AttachedLink implements Link {
   readonly #stream: AttachedStream;
   readonly #events: LinkEvents;
   readonly #options: AttachedOptions;
-  readonly #unsettled = new Set<string>();
+  /** Each with its bytes. */
+  readonly #unsettled = new Map<string, number>();
   readonly #guesses: GuessBudget;
   readonly #pings = new Map<number, (held: Held | undefined) => void>();
   readonly #settlements: { jobId: string; fence: string; verdict: Verdict }[] = [];
@@ -104,15 +110,21 @@ export class AttachedLink implements Link {
       queueMicrotask(() => this.#events.delivered(lease, this.ref, failed(Code.RESOURCE_EXHAUSTED, 'payload_too_large', message, false)));
       return;
     }
-    const ended = { kind: 'released', reason: 'the stream had ended', blocked: false, untried: true } as const;
-    const delivery = this.#closed ? ended : ({ kind: 'accepted' } as const);
-    if (!this.#closed) {
+    const delivery = this.#refusal() ?? ({ kind: 'accepted' } as const);
+    if (delivery.kind === 'accepted') {
       this.#guesses.given(1);
       this.#stream.assign(assignment);
       const { clock, settleMs } = this.#options;
       if (this.#cancelSettling && clock.monotonic() - this.#settlingSince >= settleMs * RIPE) this.#settle();
     }
     queueMicrotask(() => this.#events.delivered(lease, this.ref, delivery));
+  }
+
+  /** Why an assignment cannot be sent. A worker that does not read gets no jobs until it has answered a probe: it reads that after all before. */
+  #refusal() {
+    if (this.#closed) return { kind: 'released', reason: 'the stream had ended', blocked: false, untried: true } as const;
+    if (!this.#stream.overfull) return undefined;
+    return { kind: 'released', reason: 'the worker does not read its stream', blocked: true, unreached: true } as const;
   }
 
   async abort(jobId: string, fence: string): Promise<void> {
@@ -137,8 +149,12 @@ export class AttachedLink implements Link {
   }
 
   /** The worker only keeps the result a little longer: a frame a job, on a connection a worker, would be a third of what a job costs here. */
-  settled(jobId: string, fence: string, verdict: Verdict): void {
-    if (!this.#unsettled.delete(`${jobId} ${fence}`) || this.#closed) return;
+  settled(jobId: string, fence: string, verdict: Verdict | undefined): void {
+    const bytes = this.#unsettled.get(`${jobId} ${fence}`);
+    if (bytes === undefined) return;
+    this.#unsettled.delete(`${jobId} ${fence}`);
+    this.#stream.resultSettled(bytes);
+    if (this.#closed || verdict === undefined) return;
     this.#settlements.push({ jobId, fence, verdict });
     if (verdict === 'foreign') this.guessed(1);
     else if ((verdict === 'stale' || verdict === 'gone') && this.#guesses.unknown()) this.#afterGuess();
@@ -205,7 +221,9 @@ export class AttachedLink implements Link {
         `results: ${this.#options.maxUnsettled} wait for their settlement: wait for Settled`,
       );
     }
-    this.#unsettled.add(name);
+    const bytes = outcome.ok ? outcome.output.length : outcome.failure.details.length;
+    this.#unsettled.set(name, bytes);
+    this.#stream.resultTaken(bytes);
     this.#events.delivered(this.#lease(jobId, fence), this.ref, { kind: 'result', outcome });
   }
 

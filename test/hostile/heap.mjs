@@ -3,6 +3,7 @@ process.on('message', (message) => {
   if (message !== 'heap') return;
   globalThis.gc();
   globalThis.gc();
-  process.send({ heapUsed: process.memoryUsage().heapUsed });
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  process.send({ heapUsed, arrayBuffers });
 });
 process.channel?.unref();

@@ -35,11 +35,11 @@ export interface Withstood {
   alive: boolean;
 }
 
-const POOL = 'siege';
-const CALLERS = 4;
+export const POOL = 'siege';
+export const CALLERS = 4;
 const WARM_JOBS = 3_000;
 const CALM_JOBS = 500;
-const READY_MS = 30_000;
+export const READY_MS = 30_000;
 const ATTACK_MS = 240_000;
 /** Heap that the enemy left is let go by then: keepalive finds a dead connection within 25 s. */
 const HEALED_MS = 40_000;
@@ -89,13 +89,19 @@ export async function besiege({ main, attacks, scale, tell }: SiegeOptions): Pro
   }
 }
 
-function serve(main: string, redisUrl: string, port: number, http: number): ChildProcess {
+export function serve(
+  main: string,
+  redisUrl: string,
+  port: number,
+  http: number,
+  settings: Record<string, string> = { MUSTER_INSECURE: 'true' },
+): ChildProcess {
   const outside = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(MUSTER_|VITEST|NODE_OPTIONS)/.test(key)));
   return spawn(process.execPath, ['--expose-gc', '--import', LEASH, '--import', HEAP, main, 'serve'], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     env: {
       ...outside,
-      MUSTER_INSECURE: 'true',
+      ...settings,
       MUSTER_LOG_LEVEL: 'fatal',
       MUSTER_REDIS_URL: redisUrl,
       MUSTER_GRPC_ADDR: `127.0.0.1:${port}`,
@@ -104,16 +110,26 @@ function serve(main: string, redisUrl: string, port: number, http: number): Chil
   });
 }
 
-/** Bytes in use by the replica's objects. Rejects when it does not answer: it is gone, or deaf. */
-function heapOf(replica: ChildProcess): Promise<number> {
+interface Memory {
+  heapUsed: number;
+  /** Of Buffers. */
+  arrayBuffers: number;
+}
+
+/** Bytes in use by the replica's objects, without garbage. Rejects when it does not answer: it is gone, or deaf. */
+export function memoryOf(replica: ChildProcess): Promise<Memory> {
   return new Promise((resolve, reject) => {
     const late = setTimeout(() => reject(new Error('the replica does not say what its heap is')), READY_MS);
-    replica.once('message', (message: { heapUsed: number }) => {
+    replica.once('message', (message: Memory) => {
       clearTimeout(late);
-      resolve(message.heapUsed);
+      resolve(message);
     });
     replica.send('heap', (error) => error && reject(error));
   });
+}
+
+async function heapOf(replica: ChildProcess): Promise<number> {
+  return (await memoryOf(replica)).heapUsed;
 }
 
 /** The heap relative to before, as soon as that is small enough; at the latest after HEALED_MS. */
@@ -128,7 +144,7 @@ async function healed(replica: ChildProcess, before: number): Promise<number> {
 }
 
 /** A client as any other. */
-class Healthy {
+export class Healthy {
   readonly #times: number[] = [];
   failed = 0;
 
@@ -136,6 +152,11 @@ class Healthy {
 
   get jobs(): number {
     return this.#times.length;
+  }
+
+  add(other: Healthy): void {
+    this.#times.push(...other.#times);
+    this.failed += other.failed;
   }
 
   get p50Ms(): number {

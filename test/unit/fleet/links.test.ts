@@ -20,6 +20,9 @@ function fleet() {
     revoke: (jobId) => void told.push(`revoke ${jobId}`),
     reattach: (reason) => void told.push(`reattach ${reason}`),
     ping: () => void told.push('ping'),
+    overfull: false,
+    resultTaken: () => undefined,
+    resultSettled: () => undefined,
     end: () => void told.push('end'),
   };
   const events: LinkEvents = { delivered: () => undefined, heard: () => undefined, closed: () => undefined };
