@@ -70,9 +70,9 @@ export class Access {
     this.token = token;
   }
 
-  /** A channel of its own, kept alive by TCP. `target`: those addresses in another order. */
-  client(options: ClientOptions, target = this.target): Client {
-    return new Client(target, new KeptAlive(this.credentials), { ...options, ...this.channel });
+  /** A channel of its own, kept alive by TCP. */
+  client(options: ClientOptions): Client {
+    return new Client(this.target, new KeptAlive(this.credentials), { ...options, ...this.channel });
   }
 
   /**

@@ -49,6 +49,8 @@ const UNSETTLED_MAX = 1_024;
 const ENVELOPE_BYTES = 1_024;
 /** Workers that are sent away together do not come back together: they move within a fifth of the time they are given. */
 const SPREAD = 5;
+/** The reason of a Reattach that any replica may follow, the same one too. */
+const BY_AGE = 'age';
 
 /**
  * A worker's side of WorkerService.Attach: one stream after another, what runs, and what is said of it. Its promises: a (job, fence) runs once;
@@ -206,7 +208,7 @@ export class Attachment {
         for (const lease of frame.value.held) this.revoked(lease);
         return this.say();
       case 'reattach':
-        return this.line.renew((fromDuration(frame.value.within) ?? 0) / SPREAD);
+        return this.line.renew((fromDuration(frame.value.within) ?? 0) / SPREAD, frame.value.reason !== BY_AGE);
       case 'ping':
         this.holding.answer(frame.value.nonce);
         return this.flush();

@@ -39,6 +39,8 @@ const MAX_MS = 5_000;
 const STEADY_MS = 5_000;
 /** The peer answers the first frame by then. */
 const WELCOME_MS = 10_000;
+/** A replica that asked to leave it, or that did not answer, is the last choice for so long. */
+const AVOID_MS = 30_000;
 
 export class Lifeline<Out, In> {
   private current: Pipe<Out, In> | undefined;
@@ -53,6 +55,8 @@ export class Lifeline<Out, In> {
   private tries = 0;
   /** Monotonic ms. */
   private welcomedAt = 0;
+  /** Address → the monotonic ms until which it is the last choice. */
+  private readonly avoided = new Map<string, number>();
 
   constructor(private readonly options: LifelineOptions<Out, In>) {}
 
@@ -78,10 +82,11 @@ export class Lifeline<Out, In> {
     if (!this.working && this.wants()) void this.work();
   }
 
-  /** The current stream is to be replaced, at a random moment within so many ms. */
-  renew(withinMs: number): void {
+  /** The current stream is to be replaced, at a random moment within so many ms. `elsewhere`: by one to another replica, if there is one. */
+  renew(withinMs: number, elsewhere: boolean): void {
     if (this.current === undefined || this.renewal) return;
     this.renewal = true;
+    if (elsewhere) this.avoid(this.current);
     if (!this.working) void this.work(this.options.random() * withinMs);
   }
 
@@ -93,6 +98,16 @@ export class Lifeline<Out, In> {
     if (gently) this.retire(this.current);
     else for (const pipe of [this.current, ...this.older]) pipe?.cut();
     this.current = undefined;
+  }
+
+  private avoid({ peer }: Pipe<Out, In>): void {
+    if (peer !== undefined) this.avoided.set(peer, this.options.clock.monotonic() + AVOID_MS);
+  }
+
+  private toAvoid(): ReadonlySet<string> {
+    const now = this.options.clock.monotonic();
+    for (const [address, untilMs] of this.avoided) if (untilMs <= now) this.avoided.delete(address);
+    return new Set(this.avoided.keys());
   }
 
   private wants(): boolean {
@@ -151,6 +166,7 @@ export class Lifeline<Out, In> {
       },
       clock,
       random,
+      this.toAvoid(),
     );
     this.coming = pipe;
     const cancel = clock.after(WELCOME_MS, () => fail(new ApiError(status.DEADLINE_EXCEEDED, '', `no welcome within ${WELCOME_MS} ms`)));
@@ -160,6 +176,7 @@ export class Lifeline<Out, In> {
       pipe.open(method, greet(), headers);
       await welcomed;
     } catch (error) {
+      this.avoid(pipe);
       pipe.cut();
       throw error;
     } finally {

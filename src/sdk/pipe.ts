@@ -3,6 +3,7 @@ import type { Clock, Random } from '../domain/clock.js';
 import type { Access } from './access.js';
 import { ApiError, toApiError } from './api-error.js';
 import { CHANNEL } from './connect.js';
+import { pickOne } from './pick-order.js';
 
 /** A bidirectional method, as generated definitions describe it. */
 export interface PipeMethod<Out, In> {
@@ -23,25 +24,6 @@ export interface PipeEvents<In> {
 const READY_MS = 5_000;
 /** A peer that was told goodbye ends its side by then. */
 const LINGER_MS = 2_000;
-/** One address at random out of those behind the target: each stream is one connection, and each new one may go elsewhere. */
-const ONE_OF_MANY = JSON.stringify({ loadBalancingConfig: [{ pick_first: { shuffleAddressList: true } }] });
-
-/**
- * The addresses of a list in another order. grpc-js never exchanges the first two when it shuffles (1.14.7: its loop ends at index 2), so with
- * two replicas all streams would go to the first. Names are left to their server, which turns its answers about.
- */
-function shuffled(target: string, random: Random): string {
-  const [, scheme, list] = /^(ipv[46]:)(.*,.*)$/.exec(target) ?? [];
-  if (scheme === undefined || list === undefined) return target;
-  const keyed = list.split(',').map((address) => ({ address, at: random() }));
-  return (
-    scheme +
-    keyed
-      .sort((a, b) => a.at - b.at)
-      .map(({ address }) => address)
-      .join(',')
-  );
-}
 
 /** One stream over a channel of its own, so that what stands between can choose anew. It opens with `connect`. */
 export class Pipe<Out, In> {
@@ -56,8 +38,10 @@ export class Pipe<Out, In> {
     private readonly events: PipeEvents<In>,
     private readonly clock: Clock,
     random: Random,
+    /** Addresses (`host:port`) that are tried last. */
+    avoid: ReadonlySet<string>,
   ) {
-    this.client = access.client({ ...CHANNEL, 'grpc.service_config': ONE_OF_MANY }, shuffled(access.target, random));
+    this.client = access.client({ ...CHANNEL, ...pickOne(random, avoid) });
   }
 
   /**
@@ -96,6 +80,11 @@ export class Pipe<Out, In> {
       if (code === status.OK) this.closed(new ApiError(status.UNAVAILABLE, 'ENDED', 'the replica ended the stream'));
     });
     this.write(first);
+  }
+
+  /** The address that the stream goes to, `host:port`; undefined before it is open. */
+  get peer(): string | undefined {
+    return this.call?.getPeer();
   }
 
   get isOver(): boolean {

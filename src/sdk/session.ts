@@ -40,6 +40,8 @@ const WINDOW = 64;
 const SPREAD_MS = 1_000;
 /** What has waited too long is looked for at most so often within `giveUpMs`. */
 const LOOKS = 20;
+/** The reason of a Reopen that any replica may follow, the same one too. */
+const BY_AGE = 'age';
 
 /** What a replica refuses for now, in its answer to one job: submitted again after a pause. */
 const BRIEF: ReadonlySet<number> = new Set([status.UNAVAILABLE, status.ABORTED, status.DEADLINE_EXCEEDED]);
@@ -234,7 +236,7 @@ export class Session {
         this.window = Math.max(1, frame.value.window);
         return this.say();
       case 'reopen':
-        return this.line.renew(SPREAD_MS);
+        return this.line.renew(SPREAD_MS, frame.value.reason !== BY_AGE);
     }
   }
 

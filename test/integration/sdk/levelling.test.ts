@@ -1,10 +1,17 @@
-import { afterAll, expect, test } from 'vitest';
+import { afterAll, expect, test, vi } from 'vitest';
 import { WorkerState } from '../../../src/grpc/generated/muster/v1/admin.js';
 import { type Api, connect } from '../../../src/sdk/connect.js';
+import { startDns } from '../../helpers/dns.js';
+import { freePorts } from '../../helpers/ports.js';
 import { redisUrl, uniquePool } from '../../helpers/redis.js';
 import { startReplica } from '../../helpers/replica.js';
 import { until } from '../../helpers/until.js';
 import { gate, newClient, startWorker } from './support.js';
+
+// grpc-js asks the name server of a `dns://` target only then. It reads this when it is loaded.
+vi.hoisted(() => {
+  process.env['GRPC_NODE_USE_ALTERNATIVE_RESOLVER'] = 'true';
+});
 
 const WORKERS = 20;
 /** Of the fullest replica, at 1.2 times the mean. */
@@ -51,3 +58,36 @@ test('a second replica gets its part of the attached workers, and their jobs go 
   expect((await Promise.all(jobs)).sort((a, b) => a - b)).toEqual(Array.from({ length: WORKERS }, (_, n) => n));
   expect(ran).toHaveLength(WORKERS);
 }, 60_000);
+
+test.runIf(process.platform === 'linux')(
+  'a name with two addresses in a fixed order: streams use both, and rebalancing moves workers to the other one',
+  async () => {
+    const [port = 0] = await freePorts(1);
+    const replicaAt = (ip: string) => startReplica(redisUrl, { ...SETTINGS, GRPC_ADDR: `${ip}:${port}` });
+    const first = await replicaAt('127.0.0.1');
+    const dns = await startDns(() => ['127.0.0.1', '127.0.0.2']);
+    const target = `dns://127.0.0.1:${dns.port}/muster:${port}`;
+    const pool = uniquePool();
+    const owners = new Map<string, string[]>();
+    const start = (id: string) =>
+      startWorker({ target, pool, id }, (worker) =>
+        worker.on('attached', ({ replica }) => owners.set(id, [...(owners.get(id) ?? []), replica])).handle('echo', (n: number) => n),
+      );
+    try {
+      // Half of them ask for the second address first, and nothing is there yet.
+      await Promise.all(Array.from({ length: WORKERS }, (_, i) => start(`w${i}`)));
+      const second = await replicaAt('127.0.0.2');
+      const lastOwners = () => [...owners.values()].map((all) => all.at(-1));
+      await until(() => lastOwners().filter((id) => id === second.id).length >= WORKERS - LEVEL, { timeoutMs: 20_000, what: 'workers to move' });
+      // None that was asked to move came back to the replica that asked.
+      for (const all of owners.values()) expect(all.join(' ')).not.toContain(`${first.id} ${first.id}`);
+      const before = lastOwners().length;
+      await Promise.all(Array.from({ length: WORKERS }, (_, i) => start(`x${i}`)));
+      const fresh = lastOwners().slice(before);
+      expect(new Set(fresh).size).toBe(2);
+    } finally {
+      dns.stop();
+    }
+  },
+  60_000,
+);
