@@ -50,7 +50,7 @@ export class RawSession {
       };
       session.#stream.on('error', over);
       session.#stream.on('end', () => over(new Error('the replica has ended the session')));
-      session.#stream.write({ frame: { $case: 'open', value: { awaiting: [], maxFrameBytes: 0 } } });
+      session.#stream.write({ frame: { $case: 'open', value: { awaiting: [], maxFrameBytes: 0, capabilities: [] } } });
     });
   }
 

@@ -54,12 +54,15 @@ export async function withApi<T>(options: AccessOptions, use: (api: Api) => Prom
   }
 }
 
+/** A replica answers by then, or hangs: another one is asked. */
+const ATTEMPT_MS = 5_000;
+
 /** One call within --timeout, made again when it breaks: for what may be asked twice. */
 export function ask<T>(options: Pick<CallingOptions, 'timeout'>, call: (bounds: CallOptions) => Promise<T>): Promise<T> {
   const deadlineMs = options.timeout ?? TIMEOUT_MS;
   const end = sdkClock.monotonic() + deadlineMs;
   const leftMs = () => end - sdkClock.monotonic();
-  const once = () => call({ deadlineMs: Math.max(1, leftMs()) });
+  const once = () => call({ deadlineMs: Math.max(1, Math.min(leftMs(), ATTEMPT_MS)) });
   return retrying(once, { clock: sdkClock, random: systemRandom, giveUpMs: GIVE_UP_MS, leftMs });
 }
 

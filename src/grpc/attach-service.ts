@@ -1,5 +1,6 @@
 import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { invalid, MusterError, toError } from '../domain/errors.js';
+import { HEARTBEAT } from '../domain/heartbeat.js';
 import { ANYBODY, allowPool, speakerOf } from '../domain/identity.js';
 import type { LinkEvents } from '../domain/link.js';
 import { isId } from '../domain/names.js';
@@ -24,6 +25,8 @@ export interface AttachServiceOptions {
   link: Omit<AttachedOptions, 'maxFrameBytes'>;
   leaseMs: number;
   beatMs: number;
+  /** A heartbeat goes down each stream this often. */
+  heartbeatMs: number;
   maxFrameBytes: number;
   onError: (error: unknown) => void;
   /** A frame that nobody here knows, from a newer peer. */
@@ -104,14 +107,19 @@ class Attachment {
         link.leaves();
         return this.#insist('goodbye', () => this.#options.manager.leave(link.ref, boundedMs(frame.value.drainTimeout), this.#by));
       }
+      case 'heartbeat':
+        return;
       case 'pong':
         return link.pong(Number(frame.value.nonce), checkHeld(frame.value.held, 'pong.held'));
     }
   }
 
   async #attach(hello: Hello): Promise<void> {
-    const { manager, limits, events, link: linkOptions, leaseMs, beatMs, maxFrameBytes, identify } = this.#options;
+    const { manager, limits, events, link: linkOptions, leaseMs, beatMs, heartbeatMs, maxFrameBytes, identify } = this.#options;
     try {
+      const startHeartbeat = () => this.#stream.startHeartbeat(linkOptions.clock, heartbeatMs);
+      // Many may wait for their turn before it.
+      if (hello.capabilities.includes(HEARTBEAT)) startHeartbeat();
       const worker = toAttachedInfo(hello.worker, limits);
       const identity = identify?.(this.#call.metadata);
       allowPool(identity, worker.pool, 'hello.worker.pool');
@@ -130,12 +138,14 @@ class Attachment {
             beatInterval: toDuration(beatMs),
             maxFrameBytes,
             maxUnsettled: linkOptions.maxUnsettled,
-            capabilities: [],
             maxResultBytes: limits.maxResultBytes,
             maxSlots: limits.maxSlots,
+            capabilities: [HEARTBEAT],
+            heartbeatInterval: toDuration(heartbeatMs),
           },
           abandon,
         );
+        startHeartbeat();
         return link;
       };
       await manager.attachWorker(info, held, open, () => this.#stage === 'attaching', this.#by);

@@ -1,5 +1,7 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { Clock } from '../domain/clock.js';
 import type { MusterError } from '../domain/errors.js';
+import { Heartbeat } from '../domain/heartbeat.js';
 import type { Assignment, Verdict } from '../domain/job.js';
 import { type AttachedStream, bytesOf } from '../links/attached.js';
 import type { LeaseName } from '../store/scripts/workers.js';
@@ -21,6 +23,7 @@ interface Frames {
   revoke: Held;
   settled: Settlement;
   ping: string;
+  heartbeat: Record<string, never>;
   reattach: { reason: string; withinMs: number };
 }
 
@@ -47,6 +50,8 @@ function contentOf(kind: keyof Frames & string, items: unknown[]): AttachRespons
       return { $case: kind, value: { settlements: items as Settlement[] } };
     case 'ping':
       return { $case: kind, value: { nonce: items[0] as string } };
+    case 'heartbeat':
+      return { $case: kind, value: {} };
     case 'reattach': {
       const { reason, withinMs } = items[0] as Frames['reattach'];
       return { $case: kind, value: { reason, within: toDuration(withinMs) } };
@@ -58,6 +63,7 @@ function contentOf(kind: keyof Frames & string, items: unknown[]): AttachRespons
 export class GrpcAttachedStream implements AttachedStream {
   readonly #call: AttachCall;
   readonly #outbox: Outbox<AttachResponse, Frames>;
+  #heartbeat: Heartbeat | undefined;
   #ended = false;
 
   readonly #intake: Intake<Buffer>;
@@ -87,6 +93,16 @@ export class GrpcAttachedStream implements AttachedStream {
   resultSettled(bytes: number): void {
     this.#intake.release('items');
     this.#intake.release('bytes', bytes);
+  }
+
+  /** Sends heartbeats from now on. The silence of the worker is not watched here: the sweep asks it, and its answer says what it holds. */
+  startHeartbeat(clock: Clock, intervalMs: number): void {
+    if (this.#ended) return;
+    const send = () => {
+      // A frame that waits says as much.
+      if (this.#outbox.idle) this.#outbox.push('heartbeat', {});
+    };
+    this.#heartbeat ??= new Heartbeat({ clock, intervalMs, send });
   }
 
   welcome(welcome: Omit<Welcome, 'abandon'>, abandon: LeaseName[]): void {
@@ -126,6 +142,7 @@ export class GrpcAttachedStream implements AttachedStream {
     if (this.#ended) return;
     this.#ended = true;
     this.#intake.stop();
+    this.#heartbeat?.stop();
     this.#outbox.close();
     if (error) this.#call.emit('error', toStatus(error));
     else this.#call.end();

@@ -40,6 +40,11 @@ export class Intake<Message> implements Task {
     stream.on('readable', () => this.#wake());
   }
 
+  /** Messages of the peer may wait to be read. */
+  get unread(): boolean {
+    return this.#ready || this.#blocked;
+  }
+
   /** It has asked for that much. */
   hold(what: 'items' | 'calls' | 'bytes', n = 1): void {
     if (this.#over) return;

@@ -102,6 +102,11 @@ export class Outbox<Frame, Items extends { [Kind in keyof Items]: unknown }> {
     });
   }
 
+  /** Nothing waits: the peer reads as fast as frames come. */
+  get idle(): boolean {
+    return this.#queue.length === 0;
+  }
+
   /** Nothing is written any more. */
   close(): void {
     if (this.#closed) return;

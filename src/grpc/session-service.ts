@@ -1,6 +1,7 @@
 import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
-import { invalid, MusterError, toError } from '../domain/errors.js';
+import { invalid, MusterError, toError, unavailable } from '../domain/errors.js';
+import { HEARTBEAT, Heartbeat } from '../domain/heartbeat.js';
 import { allowPool, type Identity } from '../domain/identity.js';
 import { Code, isTerminal } from '../domain/job.js';
 import { checkId } from '../domain/names.js';
@@ -24,6 +25,7 @@ import { Outbox } from './outbox.js';
 import type { Pacer } from './pacer.js';
 import type { Quotas } from './quotas.js';
 import { toStatus, wordsOf } from './status.js';
+import { toDuration } from './time.js';
 import type { Identify } from './unary.js';
 
 export interface SessionServiceOptions {
@@ -38,6 +40,8 @@ export interface SessionServiceOptions {
   window: number;
   /** The largest message that this replica receives. */
   maxFrameBytes: number;
+  /** A heartbeat goes down each stream this often. */
+  heartbeatMs: number;
   /** Aborted when this replica stops: sessions are asked to open elsewhere. */
   stopping: AbortSignal;
   replica: string;
@@ -64,6 +68,8 @@ const NO_BYTES = Buffer.alloc(0);
 const TURN_JITTER = 0.2;
 /** An outcome of that size does not need to wait in Redis for a client that does not read. */
 const SMALL_BYTES = 1_024;
+/** A client that announced heartbeats and sends nothing for so many intervals hangs: what it awaits is let go. */
+const SILENT_INTERVALS = 10;
 
 type SessionCall = ServerDuplexStream<SessionRequest, SessionResponse>;
 
@@ -72,6 +78,7 @@ interface Frames {
   accepted: SubmitResult;
   outcomes: Job;
   reopen: string;
+  heartbeat: Record<string, never>;
 }
 
 function frameOf<Kind extends keyof Frames & string>(kind: Kind, items: Frames[Kind][]): SessionResponse {
@@ -88,6 +95,8 @@ function contentOf(kind: keyof Frames & string, items: unknown[]): SessionRespon
       return { $case: kind, value: { jobs: items as Job[] } };
     case 'reopen':
       return { $case: kind, value: { reason: items[0] as string } };
+    case 'heartbeat':
+      return { $case: kind, value: {} };
   }
 }
 
@@ -131,6 +140,7 @@ class Session {
   readonly #identity: Identity | undefined;
   #open = false;
   #stopAging: (() => void) | undefined;
+  #heartbeat: Heartbeat | undefined;
   readonly #onOver: () => void;
 
   constructor(call: SessionCall, options: SessionServiceOptions, onOver: () => void) {
@@ -181,6 +191,7 @@ class Session {
 
   #read({ frame }: SessionRequest): void {
     if (this.#over.signal.aborted) return;
+    this.#heartbeat?.received();
     if (frame === undefined) return this.#options.onUnknownFrame();
     if (frame.$case === 'open') return this.#opened(frame.value);
     if (!this.#open) throw invalid(frame.$case, 'the first frame is Open');
@@ -201,15 +212,37 @@ class Session {
     }
   }
 
-  #opened({ awaiting, maxFrameBytes }: Open): void {
-    const { window, replica, limits, maxFrameBytes: ownFrameBytes } = this.#options;
+  #opened({ awaiting, maxFrameBytes, capabilities }: Open): void {
+    const { window, replica, limits, maxFrameBytes: ownFrameBytes, clock, heartbeatMs } = this.#options;
     if (this.#open) throw invalid('open', 'only the first frame is Open: open another stream for another session');
     const refs = this.#refs(awaiting, 'open.awaiting', window);
     this.#open = true;
     if (maxFrameBytes > 0) this.#maxOutcomeBytes = maxFrameBytes;
-    const opened = { replica, window, maxPayloadBytes: limits.maxPayloadBytes, maxFrameBytes: ownFrameBytes };
+    const opened = {
+      replica,
+      window,
+      maxPayloadBytes: limits.maxPayloadBytes,
+      maxFrameBytes: ownFrameBytes,
+      heartbeatInterval: toDuration(heartbeatMs),
+    };
     this.#outbox.push('opened', opened, Number.MAX_SAFE_INTEGER);
+    this.#heartbeat = new Heartbeat({
+      clock,
+      intervalMs: heartbeatMs,
+      send: () => {
+        // A frame that waits says as much.
+        if (this.#outbox.idle) this.#outbox.push('heartbeat', {});
+      },
+      silentIntervals: SILENT_INTERVALS,
+      ...(capabilities.includes(HEARTBEAT) ? { onSilent: () => this.#silent() } : {}),
+    });
     void this.#await(refs.filter((ref) => this.#enter(ref)));
+  }
+
+  #silent(): void {
+    // Its frames may wait because this side does not read them now.
+    if (this.#intake.unread) return;
+    this.#end(unavailable('SILENT', 'the client sent no heartbeat: open another stream'));
   }
 
   async #submit(spec: JobSpec, field: string): Promise<void> {
@@ -389,6 +422,7 @@ class Session {
     if (this.#over.signal.aborted) return;
     this.#over.abort();
     this.#stopAging?.();
+    this.#heartbeat?.stop();
     this.#onOver();
     for (const key of [...this.#underWay.keys()]) this.#forget(key);
     this.#intake.stop();

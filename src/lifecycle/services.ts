@@ -1,6 +1,7 @@
 import type { Config } from '../config.js';
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { MAX_DESCRIPTORS_BYTES } from '../domain/descriptors.js';
+import { SILENT_INTERVALS } from '../domain/heartbeat.js';
 import type { Observer } from '../domain/observer.js';
 import { AdminService } from '../grpc/admin-service.js';
 import { createAttach } from '../grpc/attach-service.js';
@@ -67,6 +68,8 @@ export function createServices(options: ServicesOptions): Services {
     retentionMs: config.RETENTION_MS,
   };
   const workerLimits = { maxSlots: config.MAX_SLOTS, legacyPool: config.LEGACY_POOL, maxResultBytes: config.MAX_RESULT_BYTES };
+  // Two silent intervals are as long as a replica may be silent before its peers take it for dead.
+  const heartbeatMs = config.HOME_TTL_MS / SILENT_INTERVALS;
   const onUnknownFrame = () => log.debug('a frame that this version does not know');
   const largest = Math.max(config.MAX_PAYLOAD_BYTES, config.MAX_RESULT_BYTES);
   // A batch of submissions, or of results, in one message; or a pool's descriptors.
@@ -80,6 +83,7 @@ export function createServices(options: ServicesOptions): Services {
     turnOverMs: TURN_OVER * config.CONNECTION_AGE_MS,
     window: config.SESSION_WINDOW,
     maxFrameBytes: maxReceiveBytes,
+    heartbeatMs,
     stopping,
     replica,
     onError,
@@ -123,6 +127,7 @@ export function createServices(options: ServicesOptions): Services {
         leaseMs: config.LEASE_MS,
         beatMs: config.BEAT_MS,
         maxFrameBytes: maxReceiveBytes,
+        heartbeatMs,
         onError,
         onUnknownFrame,
         identify,

@@ -1,4 +1,5 @@
 import { status } from '@grpc/grpc-js';
+import { HEARTBEAT } from '../domain/heartbeat.js';
 import { Code } from '../domain/job.js';
 import { type Assignment, Contract, type Held, type Result } from '../grpc/generated/muster/v1/common.js';
 import { type AttachRequest, type AttachResponse, type Welcome, WorkerInfo, WorkerServiceService } from '../grpc/generated/muster/v1/worker.js';
@@ -103,6 +104,8 @@ export class Attachment {
       welcomed: ({ frame }) => {
         if (frame?.$case === 'welcome') this.welcomed(frame.value);
       },
+      heartbeatMs: ({ frame }) => (frame?.$case === 'welcome' ? (fromDuration(frame.value.heartbeatInterval) ?? 0) : 0),
+      heartbeat: { frame: { $case: 'heartbeat', value: {} } },
       frame: (frame) => this.take(frame),
       writable: () => this.flush(),
       lost: (error) => this.lost(error),
@@ -161,7 +164,10 @@ export class Attachment {
       kinds: this.kinds(),
     });
     return {
-      frame: { $case: 'hello', value: { worker, held: this.holding.held(), capabilities: [], paused: slots === 0, maxFrameBytes: MESSAGE_BYTES } },
+      frame: {
+        $case: 'hello',
+        value: { worker, held: this.holding.held(), capabilities: [HEARTBEAT], paused: slots === 0, maxFrameBytes: MESSAGE_BYTES },
+      },
     };
   }
 

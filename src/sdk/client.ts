@@ -66,6 +66,8 @@ type WithCodec = { codec: Codecs };
 type Output = Pick<Submission, 'output'>;
 
 const GIVE_UP_MS = 60_000;
+/** A replica answers a call that waits for nothing by then. One that hangs does not, and another one is asked. */
+const CALL_MS = 5_000;
 const PENDING_MAX = 65_536;
 const PAGE = 100;
 
@@ -85,7 +87,7 @@ export class Client implements AsyncDisposable {
     const { giveUpMs = GIVE_UP_MS, maxPending = PENDING_MAX } = options;
     const { clock = sdkClock, random = systemRandom, ids = systemIds } = options;
     const access = new Access(options, clock);
-    this.api = connectBy(access, { clock });
+    this.api = connectBy(access, { clock, deadlineMs: Math.min(CALL_MS, giveUpMs) });
     this.patience = { clock, random, giveUpMs, backoff: new Backoff(random, RETRYING) };
     this.whileFull = new WhileFull(this.patience);
     this.ids = ids;

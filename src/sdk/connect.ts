@@ -59,7 +59,7 @@ const DEADLINE_MS = 30_000;
  * it cannot use.
  *
  * A connection that is asked to go, by a replica that stops or because it is old (CONNECTION_AGE_MS), takes no new calls; what still waits on it
- * at the next keepalive ping, within 20 s (RunJob, WaitJob), ends with UNAVAILABLE instead of its answer. Ask again under the job's id. Why,
+ * at the next keepalive ping, within 10 s (RunJob, WaitJob), ends with UNAVAILABLE instead of its answer. Ask again under the job's id. Why,
  * and what else can be done, is in docs/clients.md, "Calls that wait".
  */
 export function connect(target: string, options: ConnectOptions = {}): Api {
@@ -111,7 +111,7 @@ export const CHANNEL: ClientOptions = {
   'grpc.max_send_message_length': MESSAGE_BYTES,
   // They cut off what waits on a connection that was asked to go (see KeptAlive), and yet: nothing else finds a peer that died before it
   // acknowledged a call, and the next calls would go the same way.
-  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 5_000,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 2_000,

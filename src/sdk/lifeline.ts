@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock, Random } from '../domain/clock.js';
+import { Heartbeat, SILENT_INTERVALS } from '../domain/heartbeat.js';
 import type { Access } from './access.js';
 import { ApiError } from './api-error.js';
 import { Pipe, type PipeMethod } from './pipe.js';
@@ -9,6 +10,9 @@ import { Pipe, type PipeMethod } from './pipe.js';
  *
  * idle → connecting → greeting (the first frame is out) → current. While a stream is current, another one may be on its way to take its place
  * (make before break): the old one is used until the new one was welcomed, and then ended.
+ *
+ * A current stream on which the replica sends nothing for two heartbeat intervals is silent: another stream is opened, to another replica if there
+ * is one. The silent one stays in use meanwhile, because its replica may only be slow.
  */
 export interface LifelineOptions<Out, In> {
   access: Access;
@@ -23,6 +27,12 @@ export interface LifelineOptions<Out, In> {
   answer(frame: In): 'welcome' | 'refused' | 'other';
   /** The stream is the current one now; here is the answer. */
   welcomed(frame: In): void;
+  /** How often the replica sends heartbeats, as its answer says, in ms; 0: never, so that its silence means nothing. */
+  heartbeatMs(welcome: In): number;
+  /** A frame that says only that this side lives. */
+  heartbeat: Out;
+  /** The replica has sent nothing on the current stream for that long. Called once a silence. */
+  silent?(forMs: number): void;
   /** Of the current stream, or of one that is being replaced. */
   frame(frame: In): void;
   /** The current stream takes frames (again). */
@@ -37,13 +47,19 @@ const FIRST_MS = 100;
 const MAX_MS = 5_000;
 /** A stream that lasted so long had nothing wrong with it. */
 const STEADY_MS = 5_000;
-/** The peer answers the first frame by then. */
-const WELCOME_MS = 10_000;
+/** The peer answers the first frame by then, or says by heartbeats that it will. */
+const WELCOME_MS = 6_000;
+/** After several silences in a row. */
+const SILENT_INTERVALS_MOST = 16;
 /** A replica that asked to leave it, or that did not answer, is the last choice for so long. */
 const AVOID_MS = 30_000;
 
 export class Lifeline<Out, In> {
   private current: Pipe<Out, In> | undefined;
+  private heartbeat: Heartbeat | undefined;
+  private silent = false;
+  /** Doubled by each silence, so that one message that takes longer than that over a slow network arrives in the end. */
+  private silentIntervals = SILENT_INTERVALS;
   private readonly older = new Set<Pipe<Out, In>>();
   private coming: Pipe<Out, In> | undefined;
   private greeted = false;
@@ -55,6 +71,8 @@ export class Lifeline<Out, In> {
   private tries = 0;
   /** Monotonic ms. */
   private welcomedAt = 0;
+  private awaitWelcome = () => {};
+  private cancelWelcome = () => {};
   /** Address → the monotonic ms until which it is the last choice. */
   private readonly avoided = new Map<string, number>();
 
@@ -62,6 +80,11 @@ export class Lifeline<Out, In> {
 
   get attached(): boolean {
     return this.current !== undefined;
+  }
+
+  /** There is a stream, and its replica is heard on it. */
+  get serving(): boolean {
+    return this.current !== undefined && !this.silent;
   }
 
   /** A first frame is out and not answered: what is said on the current stream now, the next replica may not know. */
@@ -84,9 +107,12 @@ export class Lifeline<Out, In> {
 
   /** The current stream is to be replaced, at a random moment within so many ms. `elsewhere`: by one to another replica, if there is one. */
   renew(withinMs: number, elsewhere: boolean): void {
-    if (this.current === undefined || this.renewal) return;
-    this.renewal = true;
+    if (this.current === undefined) return;
     if (elsewhere) this.avoid(this.current);
+    // One that has time, and is wanted now.
+    if (this.renewal && withinMs === 0) this.hurry.abort();
+    if (this.renewal) return;
+    this.renewal = true;
     if (!this.working) void this.work(this.options.random() * withinMs);
   }
 
@@ -94,6 +120,7 @@ export class Lifeline<Out, In> {
   close(gently = false): void {
     this.closed = true;
     this.hurry.abort();
+    this.heartbeat?.stop();
     this.coming?.cut();
     if (gently) this.retire(this.current);
     else for (const pipe of [this.current, ...this.older]) pipe?.cut();
@@ -158,7 +185,7 @@ export class Lifeline<Out, In> {
     const pipe: Pipe<Out, In> = new Pipe<Out, In>(
       access,
       {
-        frame: (frame) => (pipe === this.coming ? this.greetedWith(frame, welcome, fail) : this.options.frame(frame)),
+        frame: (frame) => (pipe === this.coming ? this.greetedWith(frame, welcome, fail) : this.received(pipe, frame)),
         writable: () => {
           if (pipe === this.current) this.options.writable();
         },
@@ -169,7 +196,11 @@ export class Lifeline<Out, In> {
       this.toAvoid(),
     );
     this.coming = pipe;
-    const cancel = clock.after(WELCOME_MS, () => fail(new ApiError(status.DEADLINE_EXCEEDED, '', `no welcome within ${WELCOME_MS} ms`)));
+    this.awaitWelcome = () => {
+      this.cancelWelcome();
+      this.cancelWelcome = clock.after(WELCOME_MS, () => fail(new ApiError(status.DEADLINE_EXCEEDED, '', `no welcome within ${WELCOME_MS} ms`)));
+    };
+    this.awaitWelcome();
     try {
       const headers = await pipe.ready();
       this.greeted = true;
@@ -180,7 +211,7 @@ export class Lifeline<Out, In> {
       pipe.cut();
       throw error;
     } finally {
-      cancel();
+      this.cancelWelcome();
       this.greeted = false;
       if (this.coming === pipe) this.coming = undefined;
     }
@@ -191,7 +222,7 @@ export class Lifeline<Out, In> {
     const { answer, welcomed } = this.options;
     const kind = answer(frame);
     if (kind === 'refused') return fail(new ApiError(status.UNAVAILABLE, '', 'the replica is stopping'));
-    if (kind === 'other') return;
+    if (kind === 'other') return this.awaitWelcome();
     const pipe = this.coming;
     const former = this.current;
     this.coming = undefined;
@@ -199,9 +230,43 @@ export class Lifeline<Out, In> {
     this.renewal = false;
     this.current = pipe;
     this.welcomedAt = this.options.clock.monotonic();
+    this.listen(pipe, frame);
     welcomed(frame);
     this.retire(former);
     welcome(frame);
+  }
+
+  private received(pipe: Pipe<Out, In>, frame: In): void {
+    if (pipe === this.current) {
+      this.silent = false;
+      this.heartbeat?.received();
+      if (this.options.clock.monotonic() - this.welcomedAt >= AVOID_MS) this.silentIntervals = SILENT_INTERVALS;
+    }
+    this.options.frame(frame);
+  }
+
+  /** Heartbeats of the stream that is the current one from now on. */
+  private listen(pipe: Pipe<Out, In> | undefined, welcome: In): void {
+    const { clock, heartbeat, heartbeatMs, silent } = this.options;
+    this.heartbeat?.stop();
+    this.heartbeat = undefined;
+    this.silent = false;
+    const intervalMs = heartbeatMs(welcome);
+    if (intervalMs <= 0) return;
+    const send = () => {
+      // Full: what waits there says as much.
+      if (pipe?.writable) pipe.write(heartbeat);
+    };
+    const { silentIntervals } = this;
+    const onSilent = () => {
+      if (!this.silent) {
+        this.silent = true;
+        silent?.(silentIntervals * intervalMs);
+        this.silentIntervals = Math.min(2 * silentIntervals, SILENT_INTERVALS_MOST);
+      }
+      this.renew(0, true);
+    };
+    this.heartbeat = new Heartbeat({ clock, intervalMs, send, silentIntervals, onSilent });
   }
 
   /** It is heard until the replica ends it too. */
@@ -216,6 +281,8 @@ export class Lifeline<Out, In> {
     this.older.delete(pipe);
     if (pipe !== this.current) return;
     this.current = undefined;
+    this.heartbeat?.stop();
+    this.silent = false;
     this.renewal = false;
     this.options.lost(error);
     const { clock, random } = this.options;

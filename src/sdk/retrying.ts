@@ -6,7 +6,10 @@ import { Backoff, type BackoffTimes } from './backoff.js';
 export interface RetryingOptions {
   clock: Clock;
   random: Random;
-  /** Gives up when nothing was answered for so long, counted from the first call that broke; at least one call is made. */
+  /**
+   * Gives up when nothing was answered for so long. Counts from the moment at which the first call broke, or at which it was made if it ran into
+   * its deadline: its replica hung all that time. At least one call is made.
+   */
   giveUpMs: number;
   /** How long the caller itself still has. Default: for ever. */
   leftMs?: () => number;
@@ -28,13 +31,14 @@ export async function retrying<T>(call: () => Promise<T>, options: RetryingOptio
   const { backoff = new Backoff(random, RETRYING) } = options;
   let since: number | undefined;
   for (;;) {
+    const calledAt = clock.monotonic();
     try {
       const answer = await call();
       backoff.reset();
       return answer;
     } catch (error) {
       if (!(error instanceof ApiError) || !error.broken || signal?.aborted) throw error;
-      since ??= clock.monotonic();
+      since ??= error.code === status.DEADLINE_EXCEEDED ? calledAt : clock.monotonic();
       const patienceMs = Math.min(giveUpMs - (clock.monotonic() - since), leftMs());
       if (patienceMs <= 0) throw error;
       const waitMs = (error.details.retryAfterMs ?? 0) + backoff.nextMs();

@@ -16,7 +16,7 @@ export interface RunOptions {
   deadlineMs?: number;
   /** Throws UNAVAILABLE (or what the last call broke with) when no replica answered for so long. Default 60 s. */
   giveUpMs?: number;
-  /** The longest single wait at a replica; a connection that hangs is noticed that late. Default 30 s. */
+  /** The longest single wait at a replica; one that hangs is noticed 3 s after it. Default 10 s, and never more than `giveUpMs`. */
   chunkMs?: number;
   /** Told of each answer that is not the end. */
   onProgress?: (job: Job) => void;
@@ -28,9 +28,9 @@ export interface RunOptions {
 }
 
 const GIVE_UP_MS = 60_000;
-const CHUNK_MS = 30_000;
+const CHUNK_MS = 10_000;
 /** A replica answers when the wait is over; one that has not by so much later is stuck. */
-const SLACK_MS = 5_000;
+const SLACK_MS = 3_000;
 /** Between two answers that are not the end: a replica that stops sends its waiters away early, and must not be asked in a tight loop. */
 const PACE = { firstMs: 100, maxMs: 2_000 };
 /** A timer may fire so much early: one millisecond by its fraction, one by Node's own reckoning. What is left then is nothing. */
@@ -134,7 +134,7 @@ class Waits {
   async call(make: (wait: Wait) => Promise<Job | undefined>): Promise<Job> {
     const { signal, onRetry, random = systemRandom, giveUpMs = GIVE_UP_MS, chunkMs = CHUNK_MS } = this.options;
     const once = () => {
-      const waitMs = Math.min(this.leftMs(), chunkMs);
+      const waitMs = Math.min(this.leftMs(), chunkMs, giveUpMs);
       this.askedAt = this.clock.monotonic();
       return make({ waitMs, deadlineMs: waitMs + SLACK_MS, signal });
     };

@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock, Random } from '../domain/clock.js';
+import { HEARTBEAT } from '../domain/heartbeat.js';
 import {
   type Job,
   type JobRef,
@@ -14,12 +15,14 @@ import {
 import type { Access } from './access.js';
 import { ApiError, apiError } from './api-error.js';
 import { MESSAGE_BYTES } from './connect.js';
+import { fromDuration } from './duration.js';
 import { JobGone } from './errors.js';
 import { HoldBack } from './hold-back.js';
 import { Lifeline } from './lifeline.js';
 import { brokeByFrame, limitsOf, NO_LIMITS, tooLarge, tooLargeError } from './limits.js';
 import { type Entry, entryOf, keyOf, type Pending, Pendings, type Waiting } from './pendings.js';
 import { Queue } from './queue.js';
+import { BRIEF, closedError, HOPELESS, TAKEN, tooManyPending, windowFull } from './session-answers.js';
 
 export interface SessionOptions {
   access: Access;
@@ -42,14 +45,6 @@ const SPREAD_MS = 1_000;
 const LOOKS = 20;
 /** The reason of a Reopen that any replica may follow, the same one too. */
 const BY_AGE = 'age';
-
-/** What a replica refuses for now, in its answer to one job: submitted again after a pause. */
-const BRIEF: ReadonlySet<number> = new Set([status.UNAVAILABLE, status.ABORTED, status.DEADLINE_EXCEEDED]);
-/** Answers that show that the pool takes jobs. */
-const TAKEN: ReadonlySet<number> = new Set([status.OK, status.ALREADY_EXISTS, status.RESOURCE_EXHAUSTED]);
-
-/** What no other replica would take either. */
-const HOPELESS: ReadonlySet<number> = new Set([status.INVALID_ARGUMENT, status.PERMISSION_DENIED, status.UNAUTHENTICATED, status.UNIMPLEMENTED]);
 
 /**
  * A client's side of JobService.Session: one stream after another, over which all of its submissions and outcomes go. A job is on its way until
@@ -108,6 +103,9 @@ export class Session {
       welcomed: ({ frame }) => {
         if (frame?.$case === 'opened') this.opened(frame.value);
       },
+      heartbeatMs: ({ frame }) => (frame?.$case === 'opened' ? (fromDuration(frame.value.heartbeatInterval) ?? 0) : 0),
+      heartbeat: { frame: { $case: 'heartbeat', value: {} } },
+      silent: (forMs) => this.silent(forMs),
       frame: (frame) => this.take(frame),
       writable: () => this.flush(),
       lost: (error) => this.lost(error),
@@ -173,11 +171,7 @@ export class Session {
   private checkRoom(): void {
     const { maxPending } = this.options;
     if (this.book.size < maxPending) return;
-    throw new ApiError(
-      status.RESOURCE_EXHAUSTED,
-      'TOO_MANY_PENDING',
-      `${maxPending} jobs of this client are under way: await some before you submit more`,
-    );
+    throw tooManyPending(maxPending);
   }
 
   private open(): SessionRequest {
@@ -187,7 +181,7 @@ export class Session {
       if (waits > 0 && (state === 'accepted' || state === 'unwatched')) refs.set(keyOf({ pool, id }), { pool, id });
     }
     this.greetedWith = [...refs.keys()];
-    return { frame: { $case: 'open', value: { awaiting: [...refs.values()], maxFrameBytes: MESSAGE_BYTES } } };
+    return { frame: { $case: 'open', value: { awaiting: [...refs.values()], maxFrameBytes: MESSAGE_BYTES, capabilities: [HEARTBEAT] } } };
   }
 
   private opened(terms: Opened): void {
@@ -303,6 +297,15 @@ export class Session {
     this.failed(error);
   }
 
+  /** There is a stream, and nothing came on it for that long: it counts as lost since then, until a frame comes. */
+  private silent(forMs: number): void {
+    this.lastError = new ApiError(status.UNAVAILABLE, 'SILENT', `the replica sent nothing for ${forMs} ms`);
+    this.lostAt = this.options.clock.monotonic() - forMs;
+    this.patience?.();
+    this.patience = undefined;
+    if (this.waits) this.lookIn(this.options.giveUpMs - forMs);
+  }
+
   /** One of the frames was larger than the other side, or a proxy, receives. */
   private suspect(error: ApiError): void {
     const [only, ...others] = this.sent.values();
@@ -315,7 +318,7 @@ export class Session {
 
   private failed(error: ApiError): number | undefined {
     // While the old stream still serves, nothing is in trouble.
-    if (this.line.attached) return error.details.retryAfterMs;
+    if (this.line.serving) return error.details.retryAfterMs;
     this.lastError = error;
     // More jobs than the window of that replica allows may have been named.
     const tooMany = this.greetedWith.length > 0 && error.code === status.INVALID_ARGUMENT;
@@ -327,7 +330,7 @@ export class Session {
 
   /** Does anything wait for a replica's answer, or for room? */
   private get waits(): boolean {
-    if (!this.line.attached) return this.book.size > 0;
+    if (!this.line.serving) return this.book.size > 0;
     return this.sent.size > 0 || this.queue.peek() !== undefined || this.unwatched.peek() !== undefined || this.held.size > 0;
   }
 
@@ -350,11 +353,11 @@ export class Session {
   /** Gives up what waited for too long. Answers since when the oldest of the others waits. */
   private giveUp(): number {
     const now = this.options.clock.monotonic();
-    const attached = this.line.attached;
+    const { serving } = this.line;
     const late: Entry[] = [];
     let oldest = now;
     for (const entry of this.book.all()) {
-      if (attached && entry.state === 'accepted') continue;
+      if (serving && entry.state === 'accepted') continue;
       const since = entry.state === 'accepted' ? this.lostAt : Math.max(entry.since, this.movedAt);
       if (now - since >= this.options.giveUpMs) late.push(entry);
       else oldest = Math.min(oldest, since);
@@ -365,12 +368,8 @@ export class Session {
 
   private givenUp(): ApiError {
     const { giveUpMs } = this.options;
-    if (this.line.attached && this.underWay.size >= this.window) {
-      return new ApiError(
-        status.RESOURCE_EXHAUSTED,
-        'WINDOW_FULL',
-        `given up after ${giveUpMs} ms: ${this.window} jobs of this client are awaited, and none of them ended: await fewer at once`,
-      );
+    if (this.line.serving && this.underWay.size >= this.window) {
+      return windowFull(this.window, giveUpMs);
     }
     const why = this.lastError?.message ?? 'no replica answered';
     return new ApiError(status.UNAVAILABLE, '', `given up after ${giveUpMs} ms: ${why}`, undefined, { cause: this.lastError });
@@ -495,8 +494,4 @@ export class Session {
     }
     return specs.length === 0 ? undefined : { frame: { $case: 'submit', value: { specs } } };
   }
-}
-
-function closedError(): ApiError {
-  return new ApiError(status.CANCELLED, 'CLOSED', 'the client was closed before the outcome came');
 }

@@ -88,6 +88,7 @@ export class AttachedSubject implements Subject {
         maxFrameBytes: MAX_FRAME_BYTES,
         maxUnsettled: MAX_UNSETTLED,
         capabilities: [],
+        heartbeatInterval: undefined,
         abandon: [],
         maxResultBytes: 0,
         maxSlots: 0,

@@ -6,6 +6,8 @@ export interface Cutter {
   target: string;
   /** Breaks every connection; new ones are taken. */
   cut(): void;
+  /** Nothing is passed on, and no connection ends: as a process that hangs behind a proxy. */
+  hold(on: boolean): void;
   /** New connections are closed at once. */
   refuse(on: boolean): void;
   /** Breaks every connection and listens no longer. */
@@ -17,7 +19,9 @@ const all: Cutter[] = [];
 export async function cutter(target: string): Promise<Cutter> {
   const colon = target.lastIndexOf(':');
   const open = new Set<Socket>();
+  const pairs = new Map<Socket, Socket>();
   let refusing = false;
+  let holding = false;
   const server = createServer((near) => {
     if (refusing) return near.destroy();
     const far = dial(Number(target.slice(colon + 1)), target.slice(0, colon));
@@ -26,12 +30,15 @@ export async function cutter(target: string): Promise<Cutter> {
       [far, near],
     ] as const) {
       open.add(from);
+      pairs.set(from, to);
       from.on('error', () => undefined);
       from.on('close', () => {
         open.delete(from);
+        pairs.delete(from);
         to.destroy();
       });
       from.pipe(to);
+      if (holding) from.unpipe(to).pause();
     }
     return undefined;
   });
@@ -45,10 +52,17 @@ export async function cutter(target: string): Promise<Cutter> {
     cut();
     server.close();
   };
+  const hold = (on: boolean) => {
+    holding = on;
+    for (const [from, to] of pairs) {
+      if (on) from.unpipe(to).pause();
+      else from.pipe(to);
+    }
+  };
   const refuse = (on: boolean) => {
     refusing = on;
   };
-  const made = { target: `127.0.0.1:${port}`, cut, refuse, close };
+  const made = { target: `127.0.0.1:${port}`, cut, hold, refuse, close };
   all.push(made);
   return made;
 }

@@ -115,6 +115,45 @@ test('a replica dies, and the session and the worker go on with another: nothing
   api.close();
 });
 
+test('a replica hangs and no connection breaks: its client and its worker go on with another, and nothing runs twice', async () => {
+  const quick = { ...QUICK_STOP, HOME_BEAT_MS: 200, HOME_TTL_MS: 1_000 };
+  const [a, b] = await Promise.all([startReplica(redisUrl, quick), startReplica(redisUrl, quick)]);
+  const [one, other] = await Promise.all([cutter(a.target), cutter(b.target)]);
+  const both = `ipv4:${one.target},${other.target}`;
+  const pool = uniquePool();
+  const { opened, open } = gate();
+  const log = new Log();
+  const homes: string[] = [];
+  await startWorker({ target: both, pool, slots: 3 }, (worker) =>
+    worker
+      .on('attached', ({ replica }) => homes.push(replica))
+      .handle('long', async (n: number, { id }) => {
+        log.lines.push(`start ${id}`);
+        await opened;
+        return n;
+      }),
+  );
+  const hung = homes[0] === a.id ? one : other;
+  // Each has one stream, so one of two clients may be where the worker is. Both are there when the other one refuses.
+  const healthy = hung === one ? other : one;
+  healthy.refuse(true);
+  const client = newClient({ target: both });
+  const handles = await Promise.all([1, 2, 3, 4, 5].map((n) => client.submit<number>('long', n, { pool, id: `j${n}` })));
+  await until(() => log.lines.length === 3);
+  healthy.refuse(false);
+  hung.hold(true);
+  const at = performance.now();
+  await until(() => homes.length === 2, { timeoutMs: 15_000, what: 'the worker to leave' });
+  open();
+  expect(await Promise.all(handles.map((handle) => handle.result()))).toEqual([1, 2, 3, 4, 5]);
+  console.info(`FIGURE leftHungReplicaMs=${Math.round(performance.now() - at)}`);
+  expect(log.lines.sort()).toEqual(['start j1', 'start j2', 'start j3', 'start j4', 'start j5']);
+  // It wakes, and finds nothing that is still its own.
+  hung.hold(false);
+  expect(await Promise.all([...'ab'].map((id) => client.run<number>('long', 7, { pool, id })))).toEqual([7, 7]);
+  expect(log.lines).toHaveLength(7);
+}, 60_000);
+
 test('submissions wait for a replica that is not there yet, and are given up when none comes', async () => {
   const replica = await startReplica(redisUrl);
   const pool = uniquePool();

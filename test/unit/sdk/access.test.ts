@@ -59,7 +59,9 @@ function noting(tokens: unknown[]): Answers {
     attach: (call) => void note(call),
     session: (call) => {
       note(call);
-      call.write({ frame: { $case: 'opened', value: { replica: 'r', window: 8, maxPayloadBytes: 0, maxFrameBytes: 0 } } });
+      call.write({
+        frame: { $case: 'opened', value: { replica: 'r', window: 8, maxPayloadBytes: 0, maxFrameBytes: 0, heartbeatInterval: undefined } },
+      });
       call.on('end', () => call.end());
     },
   };

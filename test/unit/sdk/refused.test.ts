@@ -66,7 +66,9 @@ describe('whom the replicas refuse', () => {
     const session: Answers['session'] = (call) => {
       call.on('data', ({ frame }: SessionRequest) => {
         if (frame?.$case === 'open')
-          call.write({ frame: { $case: 'opened', value: { replica: 'r', window: 8, maxPayloadBytes: 0, maxFrameBytes: 0 } } });
+          call.write({
+            frame: { $case: 'opened', value: { replica: 'r', window: 8, maxPayloadBytes: 0, maxFrameBytes: 0, heartbeatInterval: undefined } },
+          });
         if (frame?.$case !== 'submit') return;
         const results = frame.value.specs.map(({ id }) => ({ id, created: true, code: id === 'no' ? 7 : 0, message: 'not you', reason: 'WHY' }));
         call.write({ frame: { $case: 'accepted', value: { results } } });

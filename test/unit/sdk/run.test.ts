@@ -4,6 +4,7 @@ import { type JobSpec, JobState } from '../../../src/grpc/generated/muster/v1/jo
 import { ApiError } from '../../../src/sdk/api-error.js';
 import { type Api, connect } from '../../../src/sdk/connect.js';
 import { fromDuration } from '../../../src/sdk/duration.js';
+import { Client } from '../../../src/sdk/index.js';
 import { runToEnd, waitToEnd } from '../../../src/sdk/run.js';
 import { until } from '../../helpers/until.js';
 import { type Answers, answer, job, Refused, startReplica } from './replica.js';
@@ -102,6 +103,21 @@ test('it gives up when no replica answers, with what the last call broke with', 
     }),
   });
   await expect(runToEnd(api, spec, { giveUpMs: 100 })).rejects.toMatchObject({ code: status.UNAVAILABLE, reason: 'REDIS_AWAY' });
+});
+
+test('a replica that hangs is left by calls and waits, and counts as silent from when it was asked', async () => {
+  const asked: string[] = [];
+  const hung = await startReplica({ getJob: () => void asked.push('get'), waitJob: () => void asked.push('wait') });
+  const client = new Client({ target: hung.target, giveUpMs: 150 });
+  open.push({ close: () => hung.kill() }, { close: () => void client.close() });
+  const at = performance.now();
+  await expect(client.get('j', 'p')).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED });
+  expect(performance.now() - at).toBeLessThan(2_000);
+  const api = connect(hung.target);
+  open.push(api);
+  await expect(waitToEnd(api, 'p', 'j', { chunkMs: 20_000, giveUpMs: 100 })).rejects.toMatchObject({ code: status.DEADLINE_EXCEEDED });
+  expect(performance.now() - at).toBeLessThan(6_000);
+  expect(asked).toEqual(['get', 'wait']);
 });
 
 test('a refusal is not repeated', async () => {

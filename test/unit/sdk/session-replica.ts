@@ -1,5 +1,6 @@
 import { type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { Job, JobState, type SessionRequest, type SessionResponse, type SubmitResult } from '../../../src/grpc/generated/muster/v1/job.js';
+import { toDuration } from '../../../src/sdk/duration.js';
 import { until } from '../../helpers/until.js';
 import { type Replica, startReplica } from './replica.js';
 
@@ -26,8 +27,11 @@ export class SessionStream {
     this.call.write({ frame: { $case, value } as Down });
   }
 
-  opened(window = 100, limits: { maxPayloadBytes?: number; maxFrameBytes?: number } = {}): void {
-    this.say('opened', { replica: 'fake', window, maxPayloadBytes: 0, maxFrameBytes: 0, ...limits });
+  /** `heartbeatMs`: the client expects heartbeats that often; default: none. */
+  opened(window = 100, limits: { maxPayloadBytes?: number; maxFrameBytes?: number; heartbeatMs?: number } = {}): void {
+    const { heartbeatMs, maxPayloadBytes = 0, maxFrameBytes = 0 } = limits;
+    const heartbeatInterval = heartbeatMs === undefined ? undefined : toDuration(heartbeatMs);
+    this.say('opened', { replica: 'fake', window, maxPayloadBytes, maxFrameBytes, heartbeatInterval });
   }
 
   accept(id: string, rest: Partial<SubmitResult> = {}): void {

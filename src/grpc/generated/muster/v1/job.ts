@@ -22,7 +22,7 @@ import {
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
-import { Failure } from "./common.js";
+import { Failure, Heartbeat } from "./common.js";
 
 export const protobufPackage = "muster.v1";
 
@@ -304,6 +304,7 @@ export interface SessionRequest {
     | { $case: "cancel"; value: CancelJobs }
     | { $case: "ack"; value: Ack }
     | { $case: "awaitJobs"; value: AwaitJobs }
+    | { $case: "heartbeat"; value: Heartbeat }
     | undefined;
 }
 
@@ -320,6 +321,8 @@ export interface Open {
    * Failure with reason `outcome_too_large`; the job's state says how the job ended.
    */
   maxFrameBytes: number;
+  /** What the client understands. Unknown ones are ignored. `heartbeat`: it sends heartbeats, and its stream ends when it sends none for long. */
+  capabilities: string[];
 }
 
 /**
@@ -355,6 +358,7 @@ export interface SessionResponse {
     | { $case: "outcomes"; value: Outcomes }
     | { $case: "window"; value: Window }
     | { $case: "reopen"; value: Reopen }
+    | { $case: "heartbeat"; value: Heartbeat }
     | undefined;
 }
 
@@ -371,6 +375,11 @@ export interface Opened {
   maxPayloadBytes: number;
   /** The largest message that the replica receives, in bytes. */
   maxFrameBytes: number;
+  /**
+   * The replica sends a Heartbeat that often. After two intervals without any frame the client opens another stream, to another replica if it
+   * can, as after Reopen. Unset: the replica sends none.
+   */
+  heartbeatInterval: Duration | undefined;
 }
 
 /** Jobs that have ended. An awaited job that is not known any more comes with state UNSPECIFIED. ≤ 64. */
@@ -2753,6 +2762,9 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "awaitJobs":
         AwaitJobs.encode(message.frame.value, writer.uint32(42).fork()).join();
         break;
+      case "heartbeat":
+        Heartbeat.encode(message.frame.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2810,6 +2822,14 @@ export const SessionRequest: MessageFns<SessionRequest> = {
             message.frame = { $case: "awaitJobs", value: AwaitJobs.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.frame = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2836,6 +2856,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
         ? { $case: "awaitJobs", value: AwaitJobs.fromJSON(object.awaitJobs) }
         : isSet(object.await_jobs)
         ? { $case: "awaitJobs", value: AwaitJobs.fromJSON(object.await_jobs) }
+        : isSet(object.heartbeat)
+        ? { $case: "heartbeat", value: Heartbeat.fromJSON(object.heartbeat) }
         : undefined,
     };
   },
@@ -2852,6 +2874,8 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       obj.ack = Ack.toJSON(message.frame.value);
     } else if (message.frame?.$case === "awaitJobs") {
       obj.awaitJobs = AwaitJobs.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "heartbeat") {
+      obj.heartbeat = Heartbeat.toJSON(message.frame.value);
     }
     return obj;
   },
@@ -2889,6 +2913,12 @@ export const SessionRequest: MessageFns<SessionRequest> = {
       case "awaitJobs": {
         if (object.frame?.value !== undefined && object.frame?.value !== null) {
           message.frame = { $case: "awaitJobs", value: AwaitJobs.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "heartbeat": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "heartbeat", value: Heartbeat.fromPartial(object.frame.value) };
         }
         break;
       }
@@ -2983,7 +3013,7 @@ export const JobRef: MessageFns<JobRef> = {
 };
 
 function createBaseOpen(): Open {
-  return { awaiting: [], maxFrameBytes: 0 };
+  return { awaiting: [], maxFrameBytes: 0, capabilities: [] };
 }
 
 export const Open: MessageFns<Open> = {
@@ -2993,6 +3023,9 @@ export const Open: MessageFns<Open> = {
     }
     if (message.maxFrameBytes !== 0) {
       writer.uint32(16).uint32(message.maxFrameBytes);
+    }
+    for (const v of message.capabilities) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -3026,6 +3059,14 @@ export const Open: MessageFns<Open> = {
             message.maxFrameBytes = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.capabilities.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3046,6 +3087,9 @@ export const Open: MessageFns<Open> = {
         : isSet(object.max_frame_bytes)
         ? globalThis.Number(object.max_frame_bytes)
         : 0,
+      capabilities: globalThis.Array.isArray(object?.capabilities)
+        ? object.capabilities.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -3057,6 +3101,9 @@ export const Open: MessageFns<Open> = {
     if (message.maxFrameBytes !== 0) {
       obj.maxFrameBytes = Math.round(message.maxFrameBytes);
     }
+    if (message.capabilities?.length) {
+      obj.capabilities = message.capabilities;
+    }
     return obj;
   },
 
@@ -3067,6 +3114,7 @@ export const Open: MessageFns<Open> = {
     const message = createBaseOpen();
     message.awaiting = object.awaiting?.map((e) => JobRef.fromPartial(e)) || [];
     message.maxFrameBytes = object.maxFrameBytes ?? 0;
+    message.capabilities = object.capabilities?.map((e) => e) || [];
     return message;
   },
 };
@@ -3361,6 +3409,9 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "reopen":
         Reopen.encode(message.frame.value, writer.uint32(42).fork()).join();
         break;
+      case "heartbeat":
+        Heartbeat.encode(message.frame.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -3418,6 +3469,14 @@ export const SessionResponse: MessageFns<SessionResponse> = {
             message.frame = { $case: "reopen", value: Reopen.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.frame = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3442,6 +3501,8 @@ export const SessionResponse: MessageFns<SessionResponse> = {
         ? { $case: "window", value: Window.fromJSON(object.window) }
         : isSet(object.reopen)
         ? { $case: "reopen", value: Reopen.fromJSON(object.reopen) }
+        : isSet(object.heartbeat)
+        ? { $case: "heartbeat", value: Heartbeat.fromJSON(object.heartbeat) }
         : undefined,
     };
   },
@@ -3458,6 +3519,8 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       obj.window = Window.toJSON(message.frame.value);
     } else if (message.frame?.$case === "reopen") {
       obj.reopen = Reopen.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "heartbeat") {
+      obj.heartbeat = Heartbeat.toJSON(message.frame.value);
     }
     return obj;
   },
@@ -3495,6 +3558,12 @@ export const SessionResponse: MessageFns<SessionResponse> = {
       case "reopen": {
         if (object.frame?.value !== undefined && object.frame?.value !== null) {
           message.frame = { $case: "reopen", value: Reopen.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "heartbeat": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "heartbeat", value: Heartbeat.fromPartial(object.frame.value) };
         }
         break;
       }
@@ -3575,7 +3644,7 @@ export const SessionResponse_Accepted: MessageFns<SessionResponse_Accepted> = {
 };
 
 function createBaseOpened(): Opened {
-  return { replica: "", window: 0, maxPayloadBytes: 0, maxFrameBytes: 0 };
+  return { replica: "", window: 0, maxPayloadBytes: 0, maxFrameBytes: 0, heartbeatInterval: undefined };
 }
 
 export const Opened: MessageFns<Opened> = {
@@ -3591,6 +3660,9 @@ export const Opened: MessageFns<Opened> = {
     }
     if (message.maxFrameBytes !== 0) {
       writer.uint32(32).uint32(message.maxFrameBytes);
+    }
+    if (message.heartbeatInterval !== undefined) {
+      Duration.encode(message.heartbeatInterval, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -3640,6 +3712,14 @@ export const Opened: MessageFns<Opened> = {
             message.maxFrameBytes = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.heartbeatInterval = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3666,6 +3746,11 @@ export const Opened: MessageFns<Opened> = {
         : isSet(object.max_frame_bytes)
         ? globalThis.Number(object.max_frame_bytes)
         : 0,
+      heartbeatInterval: isSet(object.heartbeatInterval)
+        ? Duration.fromJSON(object.heartbeatInterval)
+        : isSet(object.heartbeat_interval)
+        ? Duration.fromJSON(object.heartbeat_interval)
+        : undefined,
     };
   },
 
@@ -3683,6 +3768,9 @@ export const Opened: MessageFns<Opened> = {
     if (message.maxFrameBytes !== 0) {
       obj.maxFrameBytes = Math.round(message.maxFrameBytes);
     }
+    if (message.heartbeatInterval !== undefined) {
+      obj.heartbeatInterval = Duration.toJSON(message.heartbeatInterval);
+    }
     return obj;
   },
 
@@ -3695,6 +3783,9 @@ export const Opened: MessageFns<Opened> = {
     message.window = object.window ?? 0;
     message.maxPayloadBytes = object.maxPayloadBytes ?? 0;
     message.maxFrameBytes = object.maxFrameBytes ?? 0;
+    message.heartbeatInterval = (object.heartbeatInterval !== undefined && object.heartbeatInterval !== null)
+      ? Duration.fromPartial(object.heartbeatInterval)
+      : undefined;
     return message;
   },
 };

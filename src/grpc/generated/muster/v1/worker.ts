@@ -21,7 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
-import { Assignment, Contract, contractFromJSON, contractToJSON, Held, Result } from "./common.js";
+import { Assignment, Contract, contractFromJSON, contractToJSON, Heartbeat, Held, Result } from "./common.js";
 
 export const protobufPackage = "muster.v1";
 
@@ -177,6 +177,9 @@ export interface AttachRequest {
     | { $case: "received"; value: Received }
     | { $case: "goodbye"; value: Goodbye }
     | { $case: "pong"; value: Pong }
+    | //
+    /** After Welcome only. */
+    { $case: "heartbeat"; value: Heartbeat }
     | undefined;
 }
 
@@ -187,7 +190,7 @@ export interface Hello {
     | undefined;
   /** ≤ 4096. Results that are not settled are sent again after Welcome. */
   held: Held[];
-  /** For what later versions add. Unknown ones are ignored. */
+  /** What the worker understands. Unknown ones are ignored. `heartbeat`: it sends heartbeats, and expects them before Welcome too. */
   capabilities: string[];
   /** Begin with no slots, as Resize{0} would say: jobs come after a Resize. */
   paused: boolean;
@@ -238,6 +241,9 @@ export interface AttachResponse {
     | { $case: "revoke"; value: Revoke }
     | { $case: "reattach"; value: Reattach }
     | { $case: "ping"; value: Ping }
+    | //
+    /** To a worker with the capability `heartbeat` also before Welcome, while Hello waits for its turn. */
+    { $case: "heartbeat"; value: Heartbeat }
     | undefined;
 }
 
@@ -264,6 +270,11 @@ export interface Welcome {
   maxResultBytes: number;
   /** MAX_SLOTS of the replica: a Resize to more is taken as that many. */
   maxSlots: number;
+  /**
+   * The replica sends a Heartbeat that often. After two intervals without any frame the worker opens another stream, to another replica if it
+   * can, and says Hello there, as after Reattach. Unset: the replica sends none.
+   */
+  heartbeatInterval: Duration | undefined;
 }
 
 /** ≤ 64. Never more than the worker has slots for. */
@@ -1388,6 +1399,9 @@ export const AttachRequest: MessageFns<AttachRequest> = {
       case "pong":
         Pong.encode(message.frame.value, writer.uint32(58).fork()).join();
         break;
+      case "heartbeat":
+        Heartbeat.encode(message.frame.value, writer.uint32(66).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1461,6 +1475,14 @@ export const AttachRequest: MessageFns<AttachRequest> = {
             message.frame = { $case: "pong", value: Pong.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.frame = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1489,6 +1511,8 @@ export const AttachRequest: MessageFns<AttachRequest> = {
         ? { $case: "goodbye", value: Goodbye.fromJSON(object.goodbye) }
         : isSet(object.pong)
         ? { $case: "pong", value: Pong.fromJSON(object.pong) }
+        : isSet(object.heartbeat)
+        ? { $case: "heartbeat", value: Heartbeat.fromJSON(object.heartbeat) }
         : undefined,
     };
   },
@@ -1509,6 +1533,8 @@ export const AttachRequest: MessageFns<AttachRequest> = {
       obj.goodbye = Goodbye.toJSON(message.frame.value);
     } else if (message.frame?.$case === "pong") {
       obj.pong = Pong.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "heartbeat") {
+      obj.heartbeat = Heartbeat.toJSON(message.frame.value);
     }
     return obj;
   },
@@ -1558,6 +1584,12 @@ export const AttachRequest: MessageFns<AttachRequest> = {
       case "pong": {
         if (object.frame?.value !== undefined && object.frame?.value !== null) {
           message.frame = { $case: "pong", value: Pong.fromPartial(object.frame.value) };
+        }
+        break;
+      }
+      case "heartbeat": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "heartbeat", value: Heartbeat.fromPartial(object.frame.value) };
         }
         break;
       }
@@ -2098,6 +2130,9 @@ export const AttachResponse: MessageFns<AttachResponse> = {
       case "ping":
         Ping.encode(message.frame.value, writer.uint32(58).fork()).join();
         break;
+      case "heartbeat":
+        Heartbeat.encode(message.frame.value, writer.uint32(66).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2171,6 +2206,14 @@ export const AttachResponse: MessageFns<AttachResponse> = {
             message.frame = { $case: "ping", value: Ping.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.frame = { $case: "heartbeat", value: Heartbeat.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2199,6 +2242,8 @@ export const AttachResponse: MessageFns<AttachResponse> = {
         ? { $case: "reattach", value: Reattach.fromJSON(object.reattach) }
         : isSet(object.ping)
         ? { $case: "ping", value: Ping.fromJSON(object.ping) }
+        : isSet(object.heartbeat)
+        ? { $case: "heartbeat", value: Heartbeat.fromJSON(object.heartbeat) }
         : undefined,
     };
   },
@@ -2219,6 +2264,8 @@ export const AttachResponse: MessageFns<AttachResponse> = {
       obj.reattach = Reattach.toJSON(message.frame.value);
     } else if (message.frame?.$case === "ping") {
       obj.ping = Ping.toJSON(message.frame.value);
+    } else if (message.frame?.$case === "heartbeat") {
+      obj.heartbeat = Heartbeat.toJSON(message.frame.value);
     }
     return obj;
   },
@@ -2271,6 +2318,12 @@ export const AttachResponse: MessageFns<AttachResponse> = {
         }
         break;
       }
+      case "heartbeat": {
+        if (object.frame?.value !== undefined && object.frame?.value !== null) {
+          message.frame = { $case: "heartbeat", value: Heartbeat.fromPartial(object.frame.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -2288,6 +2341,7 @@ function createBaseWelcome(): Welcome {
     abandon: [],
     maxResultBytes: 0,
     maxSlots: 0,
+    heartbeatInterval: undefined,
   };
 }
 
@@ -2322,6 +2376,9 @@ export const Welcome: MessageFns<Welcome> = {
     }
     if (message.maxSlots !== 0) {
       writer.uint32(80).uint32(message.maxSlots);
+    }
+    if (message.heartbeatInterval !== undefined) {
+      Duration.encode(message.heartbeatInterval, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -2419,6 +2476,14 @@ export const Welcome: MessageFns<Welcome> = {
             message.maxSlots = reader.uint32();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.heartbeatInterval = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2465,6 +2530,11 @@ export const Welcome: MessageFns<Welcome> = {
         : isSet(object.max_slots)
         ? globalThis.Number(object.max_slots)
         : 0,
+      heartbeatInterval: isSet(object.heartbeatInterval)
+        ? Duration.fromJSON(object.heartbeatInterval)
+        : isSet(object.heartbeat_interval)
+        ? Duration.fromJSON(object.heartbeat_interval)
+        : undefined,
     };
   },
 
@@ -2500,6 +2570,9 @@ export const Welcome: MessageFns<Welcome> = {
     if (message.maxSlots !== 0) {
       obj.maxSlots = Math.round(message.maxSlots);
     }
+    if (message.heartbeatInterval !== undefined) {
+      obj.heartbeatInterval = Duration.toJSON(message.heartbeatInterval);
+    }
     return obj;
   },
 
@@ -2522,6 +2595,9 @@ export const Welcome: MessageFns<Welcome> = {
     message.abandon = object.abandon?.map((e) => Held.fromPartial(e)) || [];
     message.maxResultBytes = object.maxResultBytes ?? 0;
     message.maxSlots = object.maxSlots ?? 0;
+    message.heartbeatInterval = (object.heartbeatInterval !== undefined && object.heartbeatInterval !== null)
+      ? Duration.fromPartial(object.heartbeatInterval)
+      : undefined;
     return message;
   },
 };
