@@ -1,11 +1,16 @@
 import type { Clock, Random } from '../domain/clock.js';
 import type { Link } from '../domain/link.js';
 
-/** More than that times the mean number of links is too many. */
+/** Rebalancing begins when this replica has more than that times the mean number of links. */
 const CROWDED = 1.2;
-/** The part of what is too many that one round asks to move: the numbers of the others are a round old, and some will come back here. */
-const MOVED_AT_ONCE = 1 / 6;
-/** Who moves to level out does it before the next round. */
+/** It goes on until there are no more than that. */
+const LEVEL = 1.03;
+/** One round asks the whole excess to move, and no more than that: the replicas that take them have other work. */
+const MOVED_MOST = 500;
+/** The moves of one round are spread over that part of it, in so many steps, so that the others are not asked by all at once. */
+const SPREAD = 0.7;
+const STEPS = 14;
+/** A worker that is asked moves within that time. */
 const MOVE_WITHIN_MS = 1_000;
 /** After its first move a worker is left alone for so long, and for twice as long after each further one. */
 const LEFT_ALONE_MS = 1_000;
@@ -14,6 +19,8 @@ export interface LevellingOptions {
   links: { readonly size: number; all(): Iterable<Link> };
   clock: Clock;
   random: Random;
+  /** The time between two rounds. */
+  roundMs: number;
   /** ms after which it is forgotten that a worker was asked; it is never left alone for longer. */
   forgetMs: number;
 }
@@ -23,31 +30,53 @@ export class Levelling {
   readonly #options: LevellingOptions;
   /** By pool and id. A worker that knows no other replica comes back each time, and is not to be asked for ever. */
   readonly #asked = new Map<string, { times: number; at: number }>();
+  #begun = false;
 
   constructor(options: LevellingOptions) {
     this.#options = options;
   }
 
   /**
-   * Some of this replica's attached links, whichever, are asked to move when it has many more than the others. `others`: their numbers of
-   * links. Called whenever those are told anew. Returns how many.
+   * Asks some of this replica's attached links, chosen at random, to move while it has many more than the others. `others`: their numbers of
+   * links. Called once a round, whenever those are read anew. The asking is spread over the round. Returns how many are asked.
    */
   round(others: readonly number[]): number {
-    const { links, clock, random, forgetMs } = this.#options;
+    const { links, clock, forgetMs } = this.#options;
     const now = clock.monotonic();
     for (const [key, { at }] of this.#asked) if (now - at >= forgetMs) this.#asked.delete(key);
     const mean = (links.size + others.reduce((sum, n) => sum + n, 0)) / (others.length + 1);
-    if (others.length === 0 || links.size <= Math.max(mean * CROWDED, mean + 1)) return 0;
+    this.#begun = others.length > 0 && links.size > Math.max(mean * (this.#begun ? LEVEL : CROWDED), mean + 1);
+    if (!this.#begun) return 0;
     const movable = [...links.all()].filter((link) => link.contract === 'ATTACHED' && !this.#leftAlone(link, now));
-    const moving = Math.min(movable.length, Math.ceil((links.size - mean) * MOVED_AT_ONCE));
-    for (let n = 0; n < moving; n++) {
-      const [link] = movable.splice(Math.floor(random() * movable.length), 1);
-      if (!link) break;
-      const key = keyOf(link);
-      this.#asked.set(key, { times: (this.#asked.get(key)?.times ?? 0) + 1, at: now });
-      link.reattach?.('balance', MOVE_WITHIN_MS);
+    const moving = this.#chosen(movable, Math.min(MOVED_MOST, Math.ceil(links.size - mean)));
+    for (const link of moving) this.#asked.set(keyOf(link), { times: (this.#asked.get(keyOf(link))?.times ?? 0) + 1, at: now });
+    this.#ask(moving);
+    return moving.length;
+  }
+
+  #chosen(movable: Link[], most: number): Link[] {
+    const chosen: Link[] = [];
+    while (chosen.length < most) {
+      const at = Math.floor(this.#options.random() * movable.length);
+      const link = movable[at];
+      const last = movable.pop();
+      if (!link || !last) break;
+      if (at < movable.length) movable[at] = last;
+      chosen.push(link);
     }
-    return moving;
+    return chosen;
+  }
+
+  #ask(moving: readonly Link[]): void {
+    const { clock, roundMs } = this.#options;
+    const atOnce = Math.ceil(moving.length / STEPS);
+    for (let i = 0; i < moving.length; i += atOnce) {
+      const ask = () => {
+        for (const link of moving.slice(i, i + atOnce)) link.reattach?.('balance', MOVE_WITHIN_MS);
+      };
+      if (i === 0) ask();
+      else clock.after((i / moving.length) * SPREAD * roundMs, ask);
+    }
   }
 
   #leftAlone(link: Link, now: number): boolean {

@@ -179,7 +179,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     confirm,
     onError,
   });
-  const levelling = new Levelling({ links, clock, random, forgetMs: config.CONNECTION_AGE_MS });
+  const levelling = new Levelling({ links, clock, random, roundMs: config.HOME_BEAT_MS, forgetMs: config.CONNECTION_AGE_MS });
   const manager = new WorkerManager({ store, matching, finisher, registrar, prober, adopter, attacher, links });
 
   const vouching = new Vouching({
