@@ -11,6 +11,11 @@ export interface ProbesOptions {
 }
 
 const HEADERS_TIMEOUT_MS = 5_000;
+/**
+ * For HAProxy, which reads a 404 as "alive, and to be given nothing new" (`http-check disable-on-404`), and every other failure as "dead". Without
+ * the difference it could not end the streams of a dead replica, because it would end those of a stopping one too.
+ */
+const NOT_READY_404 = 'not_ready=404';
 
 /** `/livez` and `/readyz` for kubelets and balancers, `/metrics` for Prometheus. */
 export class Probes {
@@ -21,13 +26,14 @@ export class Probes {
     this.#options = options;
     this.#server = createServer({ headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: HEADERS_TIMEOUT_MS }, (request, response) => {
       const answer = (status: number, text: string) => response.writeHead(status, { 'content-type': 'text/plain' }).end(`${text}\n`);
-      const path = request.url?.split('?')[0];
+      const [path, query] = request.url?.split('?') ?? [];
       if (path === '/livez') return answer(200, 'alive');
       if (path === '/metrics') return void this.#metrics(response);
       if (path !== '/readyz') return answer(404, 'not found: /livez, /readyz and /metrics are here');
+      const notReady = query === NOT_READY_404 ? 404 : 503;
       this.#options.ready().then(
-        (ready) => answer(ready ? 200 : 503, ready ? 'ready' : 'not ready'),
-        () => answer(503, 'not ready'),
+        (ready) => answer(ready ? 200 : notReady, ready ? 'ready' : 'not ready'),
+        () => answer(notReady, 'not ready'),
       );
     });
     this.#server.maxConnections = 1000;

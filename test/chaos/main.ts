@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import { inspect, parseArgs } from 'node:util';
 import { table } from '../../src/cli/table.js';
 import { GROUPS } from './arena.js';
+import { DRILLS, type Drill } from './drills.js';
 import { runTrials, summaryOf } from './run.js';
 import { chosen, FAULTS } from './schedule.js';
 import type { Trial } from './trial.js';
@@ -14,7 +15,8 @@ import type { Trial } from './trial.js';
 const USAGE = `npm run chaos -- [--trials N] [--only GROUP[/FAULT]] [--seed S] [--beside MAIN_JS] [-o json] [--list]
 
   --trials    so many trials of each group (default 3)
-  --only      one group, or the faults of it whose names begin so: ${GROUPS.join(', ')}
+  --only      one group, or the faults of it whose names begin so: ${GROUPS.join(', ')};
+              or drills[/NAME]: topologies of their own with times of production, each done once
   --seed      draws the order of the faults, whom they meet and when; the same seed is the same schedule (default: drawn, and told)
   --beside    one of the replicas runs that build: two versions on the same keys
   -o json     all of it as JSON, a line each trial; without it a table. Either ends in the same one line
@@ -33,11 +35,13 @@ function readOptions(args: string[]) {
   if (!/^\d{1,9}$/.test(seed)) throw new UsageError(`--seed ${seed}: a whole number of up to nine digits`);
   if (output !== 'table' && output !== 'json') throw new UsageError(`-o ${output}: table or json`);
   if (beside !== undefined && !existsSync(beside)) throw new UsageError(`--beside ${beside}: no such file; it is the main.js of a build`);
+  const drills = drillsOf(only);
   const faults = chosen(only);
-  if (faults.length === 0) throw new UsageError(`--only ${only}: no such group or fault; --list names them`);
+  if ((drills ?? faults).length === 0) throw new UsageError(`--only ${only}: no such group or fault; --list names them`);
   return {
     trials: Number(trials),
     faults,
+    drills,
     seed: Number(seed),
     json: output === 'json',
     list,
@@ -84,13 +88,36 @@ function rowsOf(trials: readonly Trial[]): (string | number)[][] {
   });
 }
 
+/** The drills that `only` means; undefined: it means faults. */
+function drillsOf(only: string | undefined): Drill[] | undefined {
+  const [group, ...rest] = only?.split('/') ?? [];
+  return group === 'drills' ? DRILLS.filter(({ name }) => name.startsWith(rest.join('/'))) : undefined;
+}
+
+async function runDrills(drills: readonly Drill[]): Promise<number> {
+  let broken = 0;
+  for (const { name, lacks, run } of drills) {
+    const what = lacks();
+    if (what !== undefined) {
+      say(`drills/${name} is left out: it ${what}`);
+      continue;
+    }
+    const { figures, violations } = await run(say);
+    if (violations.length > 0) broken++;
+    process.stdout.write(`${JSON.stringify({ drill: name, ...figures, violations })}\n`);
+  }
+  return broken === 0 ? 0 : 1;
+}
+
 async function main(args: string[]): Promise<number> {
   try {
-    const { trials, faults, seed, beside, json, list, help } = readOptions(args);
+    const { trials, faults, drills, seed, beside, json, list, help } = readOptions(args);
     if (help || list) {
-      process.stdout.write(`${help ? USAGE : FAULTS.map(({ group, name }) => `${group}/${name}`).join('\n')}\n`);
+      const names = [...FAULTS.map(({ group, name }) => `${group}/${name}`), ...DRILLS.map(({ name }) => `drills/${name}`)];
+      process.stdout.write(`${help ? USAGE : names.join('\n')}\n`);
       return 0;
     }
+    if (drills !== undefined) return await runDrills(drills);
     const able = faults.filter(({ group, name, lacks }) => {
       const what = lacks?.();
       if (what !== undefined) say(`${group}/${name} is left out: it ${what}`);

@@ -11,6 +11,8 @@ export interface LoadOptions {
 /** What became of one job, as its client sees it. */
 export interface Call {
   id: string;
+  /** Whose, from 0. */
+  client: number;
   /** Its place among all; what the job must answer. */
   n: number;
   /** Monotonic ms. */
@@ -42,7 +44,7 @@ export class Load {
 
   start(): void {
     const { outstanding } = this.#options;
-    this.#running = Promise.all(this.#clients.flatMap((client) => Array.from({ length: outstanding }, () => this.#keepOne(client))));
+    this.#running = Promise.all(this.#clients.flatMap((_, client) => Array.from({ length: outstanding }, () => this.#keepOne(client))));
   }
 
   /** No more jobs. Resolves when all have ended, or after `waitMs`; then closes the clients. */
@@ -56,13 +58,15 @@ export class Load {
     await Promise.all(this.#clients.map((client) => client.close()));
   }
 
-  async #keepOne(client: Client): Promise<void> {
+  async #keepOne(client: number): Promise<void> {
     while (!this.#ending) {
       const n = this.calls.length;
-      const call: Call = { id: `job-${n}`, n, begunAt: performance.now() };
+      const call: Call = { id: `job-${n}`, client, n, begunAt: performance.now() };
       this.calls.push(call);
       const ms = n % LONG_EVERY === 0 ? LONG_MS : 5 + ((n * 31) % 46);
-      const end = await client.run('step', { n, ms }, { pool: this.#options.pool, id: call.id }).then(
+      const running =
+        this.#clients[client]?.run('step', { n, ms }, { pool: this.#options.pool, id: call.id }) ?? Promise.reject(new Error('no client'));
+      const end = await running.then(
         (output) => ({ at: performance.now(), output }),
         (error: unknown) => ({ at: performance.now(), error }),
       );

@@ -36,7 +36,12 @@ describe('a replica that is told to stop', () => {
     const worker = await acceptingWorker('late');
     const stopped = leaves.stop();
     const get = async (path: string) => (await fetch(`http://127.0.0.1:${leaves.httpPort}${path}`)).status;
-    expect([await get('/readyz'), await get('/livez'), await check(leaves.target)]).toEqual([503, 200, Serving.NOT_SERVING]);
+    expect([await get('/readyz'), await get('/readyz?not_ready=404'), await get('/livez'), await check(leaves.target)]).toEqual([
+      503,
+      404,
+      200,
+      Serving.NOT_SERVING,
+    ]);
     const error = await refusal(register(leaves.api, { id: 'late', pool, port: worker.port }));
     expect([error.codeName, error.reason]).toEqual(['UNAVAILABLE', 'DRAINING']);
     expect(error.details.retryAfterMs).toBeGreaterThan(0);
