@@ -200,11 +200,11 @@ export class Lifeline<Out, In> {
       this.cancelWelcome();
       this.cancelWelcome = clock.after(WELCOME_MS, () => fail(new ApiError(status.DEADLINE_EXCEEDED, '', `no welcome within ${WELCOME_MS} ms`)));
     };
-    this.awaitWelcome();
     try {
       const headers = await pipe.ready();
       this.greeted = true;
       pipe.open(method, greet(), headers);
+      this.awaitWelcome();
       await welcomed;
     } catch (error) {
       this.avoid(pipe);

@@ -29,8 +29,8 @@ export interface Levelled {
 
 const POOL = 'newcomer';
 const READY_MS = 30_000;
-/** A replica with so much more than the mean is asked to give some away (src/fleet/levelling.ts). */
-const CROWDED = 1.2;
+/** Rebalancing ends when no replica has more than 1.03 times the mean (src/fleet/levelling.ts); workers still move meanwhile. */
+const LEVEL = 1.1;
 
 /**
  * Two replicas behind a balancer, as many workers as are wanted through it, and then a third replica: what becomes of the links. Times are those of
@@ -72,7 +72,7 @@ export async function newcomer({ balancer, workers, main, withinMs }: NewcomerOp
       const before = await links();
       const level = async () => {
         const now = await links();
-        const most = Math.max((CROWDED * workers) / places.length, workers / places.length + 1);
+        const most = Math.max((LEVEL * workers) / places.length, workers / places.length + 1);
         return now.every((n) => n <= most) && now.reduce((sum, n) => sum + n, 0) === workers ? now : undefined;
       };
       const after = await until(level, { timeoutMs: withinMs, what: `the newcomer's share behind ${balancer}` });
