@@ -58,7 +58,11 @@ const attach = (frame: AttachRequest['frame']) => message(AttachRequest.encode({
 const spec = ({ pool }: Flood, id: string): JobSpec => jobSpec({ pool, id, work: { $case: 'kind', value: 'none' }, payload: Buffer.from('1') });
 const held = (i: number): Held => ({ jobId: `job-${i}`, fence: String(1_000 + i), done: false, progress: EMPTY });
 
-const opened = { path: SESSION, role: 'client', first: () => session({ $case: 'open', value: { awaiting: [], maxFrameBytes: 0 } }) } as const;
+const opened = {
+  path: SESSION,
+  role: 'client',
+  first: () => session({ $case: 'open', value: { awaiting: [], maxFrameBytes: 0, capabilities: [] } }),
+} as const;
 const hello = ({ pool }: Flood, n: number) =>
   attach({
     $case: 'hello',
@@ -95,7 +99,8 @@ export const FLOODS = {
   acks: { ...opened, next: ({ pool }) => session({ $case: 'ack', value: { jobs: [{ pool, id: 'again' }] } }) },
   opens: {
     ...opened,
-    next: ({ pool }, n) => session({ $case: 'open', value: { awaiting: many((i) => ({ pool, id: `${n}-${i}` })), maxFrameBytes: 0 } }),
+    next: ({ pool }, n) =>
+      session({ $case: 'open', value: { awaiting: many((i) => ({ pool, id: `${n}-${i}` })), maxFrameBytes: 0, capabilities: [] } }),
   },
   beats: { ...attached, next: () => attach({ $case: 'beat', value: { held: [] } }) },
   received: { ...attached, next: () => attach({ $case: 'received', value: { held: many(held) } }) },

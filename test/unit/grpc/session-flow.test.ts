@@ -28,6 +28,7 @@ async function open(jobs: Partial<Jobs>, { window = 1_024, waits = 10_000, paylo
       ids: systemIds,
       random: () => 0.5,
       turnOverMs: 60_000,
+      heartbeatMs: 3_000,
       window,
       replica: 'r',
       pacer,
@@ -54,7 +55,7 @@ async function open(jobs: Partial<Jobs>, { window = 1_024, waits = 10_000, paylo
     client.close();
     server.forceShutdown();
   });
-  call.write({ frame: { $case: 'open', value: { awaiting: [], maxFrameBytes: 0 } } });
+  call.write({ frame: { $case: 'open', value: { awaiting: [], maxFrameBytes: 0, capabilities: [] } } });
   const submit = (...ids: string[]) => {
     const specs = ids.map((id) => jobSpec({ pool: 'p', id, work: { $case: 'kind', value: 'k' } }));
     call.write({ frame: { $case: 'submit', value: { specs } } });
