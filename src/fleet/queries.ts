@@ -1,10 +1,14 @@
 import { MusterError } from '../domain/errors.js';
 import type { WorkerRecord, WorkerState } from '../domain/worker.js';
+import { PAGE_BYTES } from '../store/nodes.js';
 import type { PoolEvent, PoolRecord } from '../store/read-fleet.js';
 import type { ReplicaRecord } from '../store/replicas.js';
 import type { Store } from '../store/store.js';
 
 export type { PoolEvent, PoolRecord, ReplicaRecord };
+
+/** Workers read at once: one may hold thousands of leases. */
+const MAX_READ = 16;
 
 export interface WorkerPage {
   workers: WorkerRecord[];
@@ -31,10 +35,20 @@ export class FleetQueries {
     if (at < 0) return { workers: [], next: '' };
     if (pools[at] !== name) [name, offset] = [pools[at] ?? '', 0];
     const ids = await this.#store.readRoll(name, which, offset, size);
-    const records = await this.#store.readWorkers(name, ids);
-    const workers = records.filter((record) => record !== undefined).filter((record) => state === undefined || record.state === state);
-    offset += ids.length;
-    if (ids.length === size) return { workers, next: `${name}:${offset}` };
+    const workers: WorkerRecord[] = [];
+    let used = 0;
+    for (let bytes = 0; used < ids.length && bytes < PAGE_BYTES; ) {
+      const some = ids.slice(used, used + MAX_READ);
+      for (const record of await this.#store.readWorkers(name, some)) {
+        if (bytes >= PAGE_BYTES) break;
+        used++;
+        if (!record || (state !== undefined && record.state !== state)) continue;
+        workers.push(record);
+        bytes += bytesOf(record);
+      }
+    }
+    offset += used;
+    if (used < ids.length || ids.length === size) return { workers, next: `${name}:${offset}` };
     name = pools[at + 1] ?? '';
     return { workers, next: name === '' ? '' : `${name}:0` };
   }
@@ -82,6 +96,15 @@ export class FleetQueries {
     }
     return this.#store.readEvents(pool, after, count);
   }
+}
+
+/** On the wire, roughly. */
+function bytesOf({ labels, kinds, held }: WorkerRecord): number {
+  let bytes = 512;
+  for (const [key, value] of Object.entries(labels)) bytes += key.length + value.length + 8;
+  for (const kind of kinds) bytes += kind.length + 2;
+  for (const { jobId, fence } of held) bytes += jobId.length + fence.length + 8;
+  return bytes;
 }
 
 function readToken(token: string, first: string): { name: string; offset: number } {

@@ -5,6 +5,7 @@ import { isTerminal, type JobRecord, type NewJob } from '../domain/job.js';
 import { checkId } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
 import type { Accepted } from '../jobs/submit.js';
+import { cutUtf8 } from './checks.js';
 import { callerOf, fromJobRecord, type JobLimits, toJobSpec, toJobState } from './convert-job.js';
 import type { JobServiceServer, JobSpec, SubmitResult } from './generated/muster/v1/job.js';
 import type { Quotas } from './quotas.js';
@@ -27,6 +28,8 @@ export interface JobServiceOptions {
 }
 
 const MAX_BATCH = 1000;
+/** Of an ID that is refused: enough to recognize it. */
+const MAX_ID_BYTES = 128;
 const NO_BYTES = Buffer.alloc(0);
 const PAGE = { fallback: 50, most: 1000 };
 
@@ -115,7 +118,7 @@ export class JobService {
     } catch (error) {
       const words = wordsOf(error);
       if (words.reason === 'INTERNAL') this.#options.onError(error);
-      return { id: spec.id, created: false, ...words };
+      return { id: cutUtf8(spec.id, MAX_ID_BYTES), created: false, ...words };
     }
   }
 

@@ -10,6 +10,7 @@ import { Pacer } from './pacer.js';
 
 type Answer = NonNullable<ServerReflectionResponse['messageResponse']>;
 
+const MAX_NAME_CHARS = 4_096;
 const OWN_SERVICES = ['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'];
 
 /**
@@ -58,7 +59,14 @@ export class ReflectionIndex {
 
   /** One response a request; never throws. */
   answer(request: ServerReflectionRequest): ServerReflectionResponse {
-    return { validHost: request.host, originalRequest: request, messageResponse: this.#answer(request.messageRequest) };
+    // Sent back, a request as large as this replica takes could be more than its client takes.
+    const asked = request.messageRequest;
+    const text = typeof asked?.value === 'string' ? asked.value : (asked?.value?.containingType ?? '');
+    if (text.length + request.host.length > MAX_NAME_CHARS) {
+      const messageResponse = refused(Status.INVALID_ARGUMENT, `names of more than ${MAX_NAME_CHARS} characters are not looked for`);
+      return { validHost: '', originalRequest: undefined, messageResponse };
+    }
+    return { validHost: request.host, originalRequest: request, messageResponse: this.#answer(asked) };
   }
 
   #answer(asked: ServerReflectionRequest['messageRequest']): Answer {

@@ -1,6 +1,7 @@
 import { MusterError, toError } from '../domain/errors.js';
 import { isTerminal, type JobRecord, type JobSpec, type JobState, type NewJob } from '../domain/job.js';
 import type { Observer, Submitting } from '../domain/observer.js';
+import { PAGE_BYTES } from '../store/nodes.js';
 import { indexesOf } from '../store/read-jobs.js';
 import type { Store } from '../store/store.js';
 import type { Matching } from './matching.js';
@@ -40,6 +41,8 @@ const BULK = 200;
 const SCANNED_A_PAGE = 2_000;
 /** Entries read at once at the least: the last few jobs of a page must not cost a round trip each. */
 const MIN_SCAN = 20;
+/** Entries read at once at the most. */
+const MAX_SCAN = 50;
 const NO_BYTES = Buffer.alloc(0);
 
 /** What clients ask of jobs. All rejections are MusterErrors. */
@@ -166,17 +169,20 @@ export class Jobs {
     const indexes = (state ? [state] : LISTED).flatMap((one) => indexesOf(pool, one));
     const jobs: JobRecord[] = [];
     let { index, offset } = readToken(token);
-    for (let scanned = 0; jobs.length < size && scanned < SCANNED_A_PAGE; ) {
+    let bytes = 0;
+    for (let scanned = 0; jobs.length < size && scanned < SCANNED_A_PAGE && bytes < PAGE_BYTES; ) {
       const at = indexes[index];
       if (!at) break;
-      const want = Math.max(size - jobs.length, MIN_SCAN);
+      const want = Math.min(Math.max(size - jobs.length, MIN_SCAN), MAX_SCAN);
       const entries = await store.readJobIndex(at, offset, want);
       const ids = entries.filter((id) => !id.startsWith('!') && !id.startsWith('@'));
       const records = new Map((await store.readJobs(pool, ids, { bodies: false })).map((record) => [record?.spec.id, record]));
       let used = 0;
-      while (used < entries.length && jobs.length < size) {
+      while (used < entries.length && jobs.length < size && bytes < PAGE_BYTES) {
         const record = records.get(entries[used++] ?? '');
-        if (record && (state === undefined || record.state === state)) jobs.push(record);
+        if (!record || (state !== undefined && record.state !== state)) continue;
+        jobs.push(record);
+        bytes += bytesOf(record);
       }
       scanned += used;
       offset += used;
@@ -251,6 +257,13 @@ export class Jobs {
     const reason = state?.paused ? 'pool_paused' : state?.workers === 0 ? 'no_worker' : 'no_free_worker';
     for (const job of waiting) job.waitingReason = reason;
   }
+}
+
+/** Of a job without its bodies, roughly. */
+function bytesOf({ spec, failure }: JobRecord): number {
+  let bytes = 512 + (failure ? failure.message.length + failure.details.length : 0);
+  for (const [key, value] of Object.entries(spec.metadata)) bytes += key.length + value.length;
+  return bytes;
 }
 
 function notFound(pool: string, id: string): MusterError {

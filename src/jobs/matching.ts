@@ -2,7 +2,7 @@ import type { Clock } from '../domain/clock.js';
 import { MusterError } from '../domain/errors.js';
 import type { Assignment } from '../domain/job.js';
 import { Lanes } from '../domain/lanes.js';
-import type { Matched } from '../store/parse.js';
+import type { Matched, Withheld } from '../store/parse.js';
 import type { JobScripts } from '../store/scripts/jobs.js';
 
 export interface MatchingOptions {
@@ -10,6 +10,8 @@ export interface MatchingOptions {
   clock: Clock;
   /** Assignments for workers of this replica. `calledAt`: monotonic ms at which the script was called, from which they age. */
   deliver: (assignments: Assignment[], calledAt: number) => void;
+  /** The same, when the reply was full: they are asked for. */
+  ask: (withheld: Withheld[]) => void;
   /** An undelivered lease of ours may be found by `mine` for so long after its script ran. */
   deliveryMs: number;
   /** Pools of one shard wait for the same Redis server. Default: all do. */
@@ -40,8 +42,9 @@ export class Matching {
   async call<T>(pool: string, run: () => Promise<Matched<T>>): Promise<T> {
     const calledAt = this.#options.clock.monotonic();
     try {
-      const { reply, assignments, more } = await run();
+      const { reply, assignments, withheld, more } = await run();
       if (assignments.length > 0) this.#options.deliver(assignments, calledAt);
+      if (withheld) this.#options.ask(withheld);
       if (more) void this.#pump(pool);
       return reply;
     } catch (error) {
@@ -81,6 +84,7 @@ export class Matching {
         const calledAt = this.#options.clock.monotonic();
         const matched = await this.#options.jobs.match(pool);
         if (matched.assignments.length > 0) this.#options.deliver(matched.assignments, calledAt);
+        if (matched.withheld) this.#options.ask(matched.withheld);
         more = matched.more;
       }
     } catch (error) {

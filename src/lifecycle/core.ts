@@ -84,6 +84,9 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     jobs: store.jobs,
     clock,
     deliver: (assignments, calledAt) => dispatcher.deliver(assignments, calledAt),
+    ask: (withheld) => {
+      for (const lease of withheld) dispatcher.ask(lease);
+    },
     deliveryMs: config.DELIVERY_MS,
     shardOf: (pool) => store.shardOf(pool),
     onError,

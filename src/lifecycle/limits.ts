@@ -3,6 +3,8 @@ import type { ScriptLimits } from '../store/runner.js';
 
 /** Pairs and discarded entries that one script call handles. */
 const MATCH_BOUND = 64;
+/** The reply of a script is full with so many bytes of jobs, and one job more: a link of 64 Mbit/s carries 512 KiB in 64 ms. */
+const REPLY_BYTES = 262_144;
 /** Up to that length taking an entry out of a list is cheaper than remembering that it is dead. */
 const EXACT_LIST = 4096;
 
@@ -28,6 +30,7 @@ export function scriptLimits(config: Config): ScriptLimits {
     MAX_HANDOVERS,
     EVENTS_KEPT,
     MATCH_BOUND,
+    REPLY_BYTES,
     EXACT_LIST,
   };
 }

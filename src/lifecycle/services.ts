@@ -47,6 +47,8 @@ export const SERVED: readonly string[] = [
 ];
 
 /** What a message holds beside its payloads. */
+/** What every gRPC client receives by default. */
+const MAX_REPLY_BYTES = 4 * 1024 * 1024;
 const ENVELOPE_BYTES = 64 * 1024;
 
 /** Everything that a replica serves, over its core. */
@@ -142,7 +144,8 @@ export function createServices(options: ServicesOptions): Services {
     pacer,
     limits: {
       maxReceiveBytes,
-      maxSendBytes: 2 * largest + 16 * ENVELOPE_BYTES,
+      // Whatever the settings are, a page of a list and the answer to a batch fit in.
+      maxSendBytes: Math.max(2 * largest + 16 * ENVELOPE_BYTES, MAX_REPLY_BYTES),
       maxStreams: config.MAX_STREAMS,
       connectionAgeMs: config.CONNECTION_AGE_MS,
       connectionGraceMs: config.CONNECTION_AGE_MS,

@@ -42,8 +42,11 @@ export async function answers(redis: Connection): Promise<void> {
   });
 }
 
+/** A page of a list ends with so many bytes and one item more, whatever size was asked for: every gRPC client receives 4 MiB. */
+export const PAGE_BYTES = 1_048_576;
+
 /** One command of reading, by its name in ioredis. */
-export type Read = readonly [name: 'hgetall' | 'zscore' | 'zcard' | 'llen' | 'mget' | 'mgetBuffer', key: string, ...keys: string[]];
+export type Read = readonly [name: 'hgetall' | 'zscore' | 'zcard' | 'llen' | 'strlen' | 'mget' | 'mgetBuffer', key: string, ...keys: string[]];
 
 /**
  * Many reads, answered in their order. Rejects with the first error.
@@ -73,6 +76,7 @@ function readOne(redis: Cluster, [name, key, ...keys]: Read): Promise<unknown> {
     case 'hgetall':
     case 'zcard':
     case 'llen':
+    case 'strlen':
       return redis[name](key);
   }
 }

@@ -24,10 +24,15 @@ export function items(reply: Reply | undefined): Reply[] {
   throw new TypeError('a script answered another shape than its header says');
 }
 
+/** An assignment by its name. */
+export type Withheld = Pick<Assignment, 'pool' | 'jobId' | 'fence' | 'worker' | 'link'>;
+
 export interface Matched<T> {
   reply: T;
   /** For workers of the caller's. */
   assignments: Assignment[];
+  /** The same, but the reply was full: `accept` answers with them. undefined: none. */
+  withheld?: Withheld[];
   /** It stopped at its bound with work left: run `match`. */
   more: boolean;
 }
@@ -36,7 +41,15 @@ export interface Matched<T> {
 export function matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T, observer: Pick<Observer, 'happened'>): Matched<T> {
   const [first, assigned, more, news] = items(reply);
   if (news !== undefined) for (const item of items(news)) observer.happened(pool, toHappening(item));
-  return { reply: own(first ?? null), assignments: items(assigned).map((item) => toAssignment(pool, item)), more: number(more) === 1 };
+  const assignments: Assignment[] = [];
+  const withheld: Withheld[] = [];
+  for (const item of items(assigned)) {
+    const assignment = toAssignment(pool, item);
+    if ('payload' in assignment) assignments.push(assignment);
+    else withheld.push(assignment);
+  }
+  const result = { reply: own(first ?? null), assignments, more: number(more) === 1 };
+  return withheld.length > 0 ? { ...result, withheld } : result;
 }
 
 function toHappening(reply: Reply): Happening {
@@ -46,15 +59,13 @@ function toHappening(reply: Reply): Happening {
   return { kind: text(kind), subject: text(subject), fields };
 }
 
-function toAssignment(pool: string, reply: Reply): Assignment {
+function toAssignment(pool: string, reply: Reply): Assignment | Withheld {
   const [jobId, fence, worker, link, kind, method, attempt, run, payload, metadata, progress, waited] = items(reply);
+  const name = { pool, jobId: text(jobId), fence: text(fence), worker: text(worker), link: text(link) };
+  if (payload === null) return name;
   const meta = text(metadata);
   return {
-    pool,
-    jobId: text(jobId),
-    fence: text(fence),
-    worker: text(worker),
-    link: text(link),
+    ...name,
     kind: text(kind),
     method: text(method),
     attempt: number(attempt),

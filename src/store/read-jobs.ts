@@ -9,8 +9,39 @@ export interface ReadOptions {
   bodies: boolean;
 }
 
-/** Jobs as they stand, in the order asked for; undefined where there is none. One round trip. Rejects as ioredis does. */
-export async function readJobs(redis: Connection, pool: string, ids: readonly string[], { bodies }: ReadOptions): Promise<(JobRecord | undefined)[]> {
+/** A reply with that many bytes of bodies is full. */
+const REPLY_BYTES = 262_144;
+
+/**
+ * Jobs as they stand, in the order asked for; undefined where there is none. Bodies come in as many round trips as their bytes ask for: a reply
+ * that is too long for the network's speed would be asked for again and again. Rejects as ioredis does.
+ */
+export async function readJobs(redis: Connection, pool: string, ids: readonly string[], options: ReadOptions): Promise<(JobRecord | undefined)[]> {
+  if (!options.bodies || ids.length <= 1) return readSome(redis, pool, ids, options);
+  const lengths = await readAll(
+    redis,
+    ids.flatMap((id): Read[] => [
+      ['strlen', keys.result(pool, id)],
+      ['strlen', keys.payload(pool, id)],
+    ]),
+  );
+  const records: (JobRecord | undefined)[] = [];
+  let part: string[] = [];
+  let bytes = 0;
+  for (const [i, id] of ids.entries()) {
+    const length = Number(lengths[2 * i]) + Number(lengths[2 * i + 1]);
+    if (part.length > 0 && bytes + length > REPLY_BYTES) {
+      records.push(...(await readSome(redis, pool, part, options)));
+      part = [];
+      bytes = 0;
+    }
+    part.push(id);
+    bytes += length;
+  }
+  return [...records, ...(await readSome(redis, pool, part, options))];
+}
+
+async function readSome(redis: Connection, pool: string, ids: readonly string[], { bodies }: ReadOptions): Promise<(JobRecord | undefined)[]> {
   const reads = ids.flatMap((id): Read[] => {
     const large = bodies ? [keys.result(pool, id), keys.payload(pool, id), keys.progress(pool, id)] : [];
     return [

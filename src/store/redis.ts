@@ -6,6 +6,7 @@ import { type ClusterTarget, parseRedisUrl, redisUser } from '../domain/redis-ur
 import { type ConnectorHooks, connectorOf } from './connector.js';
 import { MasterWatch, type MasterWatchOptions } from './master-watch.js';
 import { type Connection, isCluster, publish, serverOf } from './nodes.js';
+import { timeoutByProgress } from './patience.js';
 import { CalmCluster, PromptCluster } from './prompt-cluster.js';
 import { findObstacle } from './redis-probe.js';
 import type { SubscriberPorts } from './subscriber.js';
@@ -30,7 +31,7 @@ export interface RedisAccess {
 }
 
 export interface ConnectOptions extends RedisAccess {
-  /** A command without an answer by then has an unknown outcome. */
+  /** A command has an unknown outcome when nothing came or went on its connection for so long. */
   timeoutMs: number;
   /** For logs; the connection mends itself. */
   onError: (error: Error) => void;
@@ -165,7 +166,9 @@ function told<C extends Connection>(redis: C, { url, onError }: ConnectOptions):
 
 /** For scripts and reads. */
 export function commandConnection(connect: ConnectOptions): Connection {
-  return told(open(connect), connect);
+  const redis = open(connect);
+  timeoutByProgress(redis);
+  return told(redis, connect);
 }
 
 /**

@@ -34,6 +34,8 @@ export interface ScriptLimits {
   EVENTS_KEPT: number;
   /** Pairs and discarded entries that one call handles. */
   MATCH_BOUND: number;
+  /** With so many bytes of jobs in it a reply is full. */
+  REPLY_BYTES: number;
   /** Up to that length a list loses an entry at once; beyond it keeps a tombstone. */
   EXACT_LIST: number;
 }

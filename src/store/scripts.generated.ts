@@ -261,14 +261,20 @@ local function pool_state()
   return v[3], tonumber(v[4] or 0)
 end
 local assigned = {}
+local reply_bytes = 0
+local function reply_full() return reply_bytes >= REPLY_BYTES end
 local function assignment(j, w)
   local key = job_key(j.id)
   local waited = int(math.max(0, j.started - math.max(j.created, j.from)))
-  local fresh = rawget(j, 'fresh')
-  local payload = fresh and fresh.payload or call('GET', key .. ':payload') or ''
-  local metadata = fresh and fresh.metadata or (j.metadata and call('GET', key .. ':metadata') or '')
-  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), payload, metadata,
-    j.progress and call('GET', key .. ':progress') or '', waited }
+  local payload, metadata, progress = false, false, false
+  if not reply_full() then
+    local fresh = rawget(j, 'fresh')
+    payload = fresh and fresh.payload or call('GET', key .. ':payload') or ''
+    metadata = fresh and fresh.metadata or (j.metadata and call('GET', key .. ':metadata') or '')
+    progress = j.progress and call('GET', key .. ':progress') or ''
+    reply_bytes = reply_bytes + #payload + #metadata + #progress
+  end
+  assigned[#assigned + 1] = { j.id, j.fence, w.id, w.link, j.kind, j.method, int(j.attempt), int(j.run), payload, metadata, progress, waited }
 end
 local function next_fence()
   fence = math.max(fence + 1, US)
@@ -353,7 +359,7 @@ end
 local function match()
   pool_state()
   if paused then return 0 end
-  while budget > 0 do
+  while budget > 0 and not reply_full() do
     if call('LLEN', FREE) == 0 or not anything_waits() then return 0 end
     local j, list = next_job()
     if not j then break end
@@ -364,12 +370,12 @@ local function match()
     end
     give(j, w, room)
   end
-  if budget > 0 then return 0 end
+  if budget > 0 and not reply_full() then return 0 end
   return (call('LLEN', FREE) > 0 and anything_waits()) and 1 or 0
 end
 local function claim(w, link)
   pool_state()
-  if paused or not active(w) or w.blocked or w.home ~= HOME or w.link ~= link then return false end
+  if reply_full() or paused or not active(w) or w.blocked or w.home ~= HOME or w.link ~= link then return false end
   w.holds = w.holds or call('HLEN', held_key(w.id))
   if w.slots <= w.holds then return false end
   local j = next_job()

@@ -20,6 +20,7 @@ export const scriptLimits: ScriptLimits = {
   MAX_HANDOVERS: 5,
   EVENTS_KEPT: 1_000,
   MATCH_BOUND: 64,
+  REPLY_BYTES: 262_144,
   EXACT_LIST: 4_096,
 };
 

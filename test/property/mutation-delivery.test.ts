@@ -54,6 +54,7 @@ function sender(p: TestPool, jobs: JobScripts, acceptAgeMs = ACCEPT_AGE_MS): Sen
   const accept: JobScripts['accept'] = (...args) => jobs.accept(...args).finally(() => asked++);
   const matching = new Matching({
     ...{ jobs, clock: systemClock, deliveryMs: 5_000, onError: never },
+    ask: () => undefined,
     deliver: (assignments, calledAt) => dispatcher.deliver(assignments, calledAt),
   });
   const dispatcher = new Dispatcher({
