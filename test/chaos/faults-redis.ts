@@ -1,6 +1,8 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { keys } from '../../src/store/keys.js';
 import type { Note } from '../helpers/handlers.js';
+import type { RedisPair } from '../helpers/redis-pair.js';
 import { type Arena, Broken, type Fault, fires, hold, NotFired } from './arena.js';
 import type { Operation } from './history.js';
 import type { FleetKind } from './kinds.js';
@@ -23,6 +25,11 @@ const LEASED_MS = 10_000;
 const ENDED_MS = 40_000;
 /** Writes that a replica of Redis lacks. */
 const CUT_MS = 1_500;
+/** Acknowledged jobs that a failover to a replica in step may lose: those of the milliseconds between its last bytes and its promotion. */
+const LOST_MAX = 10;
+/** The Sentinels take 1 s to find a master down, about as long to elect a leader, and 1 s to see the promotion; a busy machine is late. */
+const PAUSE_MAX_MS = 8_000;
+const ACKED_AFTER = 20;
 /** What a process that was killed has sent is read by then. */
 const SENT_MS = 300;
 
@@ -71,6 +78,49 @@ async function failover({ fleet, load, declare }: Arena): Promise<void> {
   });
 }
 
+/** What a failover does to the old master, whose replica is in step. */
+const FAILOVERS: Record<string, (pair: RedisPair) => Promise<unknown> | unknown> = {
+  /** As for an upgrade: the old master goes on answering for ten seconds. */
+  planned: (pair) => pair.failover(),
+  /** The old master refuses writes some time after it has lost its replica. */
+  'planned:min-replicas': async (pair) => {
+    await pair.configFirst('min-replicas-to-write', '1');
+    await pair.failover();
+  },
+  killed: (pair) => pair.master.kill(),
+  stopped: (pair) => pair.master.pause(),
+};
+
+/** Everything that was acknowledged is kept, but for a few jobs of a moment, and writes go on soon. */
+async function failoverInStep({ fleet, load, declare }: Arena, how: string): Promise<void> {
+  const { pair } = fleet.backing;
+  if (!pair) throw new Error('this fleet has no Sentinel');
+  await pair.inStep();
+  const from = Date.now();
+  await FAILOVERS[how]?.(pair);
+  // Whoever compares looks must not compare with those at the old master.
+  declare({ from, to: Date.now() });
+  await fires('the Sentinels made the replica the master', async () => {
+    await pair.promoted();
+    return true;
+  });
+  const to = Date.now();
+  // Nothing ends this connection to the old master, which goes on answering.
+  fleet.direct.disconnect(true);
+  declare({ from, to });
+  const after = () => load.operations.filter(({ ackedAt = 0 }) => ackedAt > to);
+  await fires('jobs are acknowledged at the new master', () => after().length >= ACKED_AFTER);
+  pair.master.resume();
+  const times = load.operations.flatMap(({ ackedAt }) => (ackedAt !== undefined && ackedAt >= from ? ackedAt : [])).sort((a, b) => a - b);
+  const pauseMs = Math.max(...times.map((at, i) => at - (times[i - 1] ?? from)));
+  const acked = load.operations.filter(({ ackedAt }) => ackedAt !== undefined && ackedAt >= from && ackedAt <= to);
+  const known = await pair.knownAtNext(acked.map(({ pool, id }) => keys.job(pool, id)));
+  const lost = known.filter((is) => !is).length;
+  console.error(`FIGURE failover ${how}: ${lost} of ${acked.length} acknowledged jobs lost in ${to - from} ms, longest pause ${pauseMs} ms`);
+  if (lost > LOST_MAX) throw new Broken(`${lost} of ${acked.length} jobs that were acknowledged in the failover are lost, ${LOST_MAX} may be`);
+  if (pauseMs > PAUSE_MAX_MS) throw new Broken(`nothing was acknowledged for ${pauseMs} ms, ${PAUSE_MAX_MS} are allowed`);
+}
+
 /** Not one of thousands of leases that Redis had when it went away costs another run. */
 async function outage(arena: Arena, leases: number): Promise<void> {
   const { fleet, load } = arena;
@@ -104,6 +154,9 @@ const FAULTS: Record<string, { run: (arena: Arena) => Promise<void>; fleet?: Fle
   'restart:everysec': { run: (arena) => restart(arena, 'everysec') },
   'restart:none': { run: restartWithNothing },
   'failover:stale': { run: failover, fleet: 'sentinel' },
+  ...Object.fromEntries(
+    Object.keys(FAILOVERS).map((how) => [`failover:${how}`, { run: (arena: Arena) => failoverInStep(arena, how), fleet: 'sentinel' as const }]),
+  ),
   'script-flush': {
     run: async ({ fleet }) => {
       const answer = await fleet.direct.script('FLUSH');

@@ -12,13 +12,14 @@ interface FleetPlan {
   settings: Readonly<Record<string, string>>;
   /** Clocks of Redis and of the first replica can be shifted. */
   clocks: boolean;
-  /** Redis has a replica, and replicas come to it by a Sentinel, past their proxies. Such a Redis serves for one trial. */
+  /** Redis has a replica, and replicas come to it by Sentinels, past their proxies. Such a Redis serves for one trial. */
   sentinel: boolean;
   /** Redis is a Cluster of three masters with a replica each, to which replicas come past their proxies. Such a Cluster serves for one trial. */
   cluster: boolean;
 }
 
 const USUAL: FleetPlan = { workers: workersOf(2), settings: {}, clocks: false, sentinel: false, cluster: false };
+const SENTINELS = 3;
 /** A jump of an hour must not be the end of what has ended: nobody could read its result. */
 const KEPT_MS = String(100 * 3_600_000);
 
@@ -50,7 +51,7 @@ export interface Backing {
 export async function startBacking({ clocks: shifts, sentinel, cluster: isCluster }: FleetPlan): Promise<Backing> {
   if (isCluster) return startClusterBacking();
   if (sentinel) {
-    const pair = await RedisPair.start();
+    const pair = await RedisPair.start(SENTINELS);
     const direct = pair.connect();
     const dispose = async () => {
       direct.disconnect();

@@ -14,42 +14,52 @@ const KNOWN_MS = 20_000;
 /** The Sentinel's own times, and a busy machine's. */
 const FAILOVER_MS = 30_000;
 
-/** A Redis, a replica of it that listens through a proxy, and a Sentinel that makes the replica the master when the first is gone. */
+/** A Redis, a replica of it that listens through a proxy, and Sentinels that make the replica the master when the first is gone. */
 export class RedisPair {
   private constructor(
     readonly master: EmbeddedRedis,
     readonly replica: EmbeddedRedis,
     /** From the replica to its master. */
     readonly link: FaultProxy,
-    private readonly sentinel: EmbeddedRedis,
+    private readonly sentinels: readonly EmbeddedRedis[],
     private readonly folder: string,
   ) {}
 
-  /** Resolves when the replica has all that the master has, and the Sentinel knows both. */
-  static async start(): Promise<RedisPair> {
+  /** Resolves when the replica has all that the master has, and each Sentinel knows both and the other Sentinels. */
+  static async start(sentinelCount = 1): Promise<RedisPair> {
     const folder = mkdtempSync(join(tmpdir(), 'muster-sentinel-'));
     const master = await startEmbeddedRedis({ appendonly: true, appendfsync: 'always' });
     const link = await FaultProxy.start(master.port);
     const replicaof = ['--replicaof', '127.0.0.1', String(link.port), '--repl-diskless-sync-delay', '0'];
     const replica = await startEmbeddedRedis({ appendonly: true, appendfsync: 'always', extraArgs: replicaof });
     await until(async () => /master_link_status:up/.test(await info(replica, 'replication')), { timeoutMs: KNOWN_MS, what: 'the replica' });
-    const configFile = join(folder, 'sentinel.conf');
-    const watch = [`monitor ${NAME} 127.0.0.1 ${master.port} 1`, `down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`];
-    writeFileSync(configFile, [...watch, `failover-timeout ${NAME} ${FAILOVER_TIMEOUT_MS}`].map((line) => `sentinel ${line}\n`).join(''));
-    const sentinel = await startEmbeddedRedis({ configFile, extraArgs: ['--sentinel'] });
-    const pair = new RedisPair(master, replica, link, sentinel, folder);
-    await until(async () => (await info(sentinel, 'sentinel')).includes('slaves=1'), { timeoutMs: KNOWN_MS, what: 'the Sentinel to know both' });
+    const quorum = Math.floor(sentinelCount / 2) + 1;
+    const watch = [`monitor ${NAME} 127.0.0.1 ${master.port} ${quorum}`, `down-after-milliseconds ${NAME} ${DOWN_AFTER_MS}`];
+    const lines = [...watch, `failover-timeout ${NAME} ${FAILOVER_TIMEOUT_MS}`].map((line) => `sentinel ${line}\n`);
+    const startSentinel = (i: number) => {
+      const configFile = join(folder, `sentinel-${i}.conf`);
+      writeFileSync(configFile, lines.join(''));
+      return startEmbeddedRedis({ configFile, extraArgs: ['--sentinel'] });
+    };
+    const sentinels = await Promise.all(Array.from({ length: sentinelCount }, (_, i) => startSentinel(i)));
+    const pair = new RedisPair(master, replica, link, sentinels, folder);
+    const known = async () => (await pair.sentinelInfo()).every((told) => told.includes(`slaves=1,sentinels=${sentinelCount}`));
+    await until(known, { timeoutMs: KNOWN_MS, what: 'the Sentinels to know all' });
     return pair;
   }
 
-  /** Through the Sentinel, as MUSTER_REDIS_URL has it. */
+  /** As MUSTER_REDIS_URL has it, by one Sentinel: the others are found through it. */
   get url(): string {
-    return `redis+sentinel://127.0.0.1:${this.sentinel.port}/${NAME}`;
+    return `redis+sentinel://127.0.0.1:${this.sentinels[0]?.port}/${NAME}`;
+  }
+
+  private sentinelInfo(): Promise<string[]> {
+    return Promise.all(this.sentinels.map((sentinel) => info(sentinel, 'sentinel')));
   }
 
   /** A connection to whoever is the master; it mends itself. The caller closes it. */
   connect(): Redis {
-    const sentinels = [{ host: '127.0.0.1', port: this.sentinel.port }];
+    const sentinels = this.sentinels.map(({ port }) => ({ host: '127.0.0.1', port }));
     const redis = new Redis({ sentinels, name: NAME, maxRetriesPerRequest: 0, retryStrategy: () => 50, commandTimeout: 1_000 });
     redis.on('error', () => {});
     return redis;
@@ -67,25 +77,31 @@ export class RedisPair {
     await until(async () => (await this.offsets()).replica >= master, { what: 'the replica to be in step' });
   }
 
-  /** Resolves when the replica is the master, and the Sentinel says so. */
+  /** Resolves when the replica is the master, and every Sentinel says so. */
   async promoted(): Promise<void> {
     const says = async () =>
       /role:master/.test(await info(this.replica, 'replication')) &&
-      (await info(this.sentinel, 'sentinel')).includes(`address=127.0.0.1:${this.replica.port}`);
+      (await this.sentinelInfo()).every((told) => told.includes(`address=127.0.0.1:${this.replica.port}`));
     await until(says, { timeoutMs: FAILOVER_MS, what: 'the failover' });
   }
 
-  /** As an operator asks for it: the first becomes the replica of the other, and lives on. */
+  /** As an operator asks the last Sentinel for it: the first becomes the replica of the other, and lives on. */
   async failover(): Promise<void> {
-    await asked(this.sentinel, (redis) => redis.call('SENTINEL', 'FAILOVER', NAME));
+    const leader = this.sentinels.at(-1);
+    if (leader) await asked(leader, (redis) => redis.call('SENTINEL', 'FAILOVER', NAME));
   }
 
-  async roleOfFirst(): Promise<string> {
-    return (await info(this.master, 'replication')).match(/role:(\w+)/)?.[1] ?? '';
+  async configFirst(name: string, value: string): Promise<void> {
+    await asked(this.master, (redis) => redis.config('SET', name, value));
+  }
+
+  /** Which of the keys the one has that was the replica at the beginning. */
+  knownAtNext(keys: readonly string[]): Promise<boolean[]> {
+    return asked(this.replica, (redis) => Promise.all(keys.map(async (key) => (await redis.exists(key)) === 1)));
   }
 
   async stop(): Promise<void> {
-    await this.sentinel.stop();
+    await Promise.all(this.sentinels.map((sentinel) => sentinel.stop()));
     await this.replica.stop();
     await this.link.close();
     await this.master.stop();
