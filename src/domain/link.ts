@@ -59,8 +59,6 @@ export interface Released {
   blocked: boolean;
   /** Nobody answered there, or whom nobody trusts: no doing of the job's. It is `blocked` then. */
   unreached?: boolean;
-  /** There was no link to the worker any more: nothing was sent, and the failed delivery does not count. It is not `blocked` then. */
-  untried?: boolean;
 }
 
 /** What an attempt's call came to, as the link reads it (`protocol`: how the answer of a call is read). */

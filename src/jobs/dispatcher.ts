@@ -129,8 +129,7 @@ export class Dispatcher {
     const { pool, worker, link: epoch } = assignment;
     // The reply to the script that made this replica the worker's home may have been lost.
     if (!links.get(pool, worker) && !(await openLink(pool, worker, epoch))) {
-      const reason = 'its replica had no link to the worker';
-      return finisher.release({ ...lease(assignment), link: epoch }, { reason, blocked: false, untried: true });
+      return finisher.release({ ...lease(assignment), link: epoch }, { reason: 'its replica had no link to the worker', blocked: false });
     }
     // Two replies of Redis may come in one piece: the one that makes the link of this epoch may be looked at after this one. Sent over the
     // link before, the assignment would go to a stream that its worker has left.

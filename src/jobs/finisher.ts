@@ -97,14 +97,12 @@ export class Finisher {
   }
 
   /** The attempt never began, under that link epoch. */
-  release(lease: Unbegun, { reason, blocked, unreached = false, untried = false }: Released): void {
+  release(lease: Unbegun, { reason, blocked, unreached = false }: Released): void {
     const { pool, worker, jobId, fence, link } = lease;
-    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, link, blocked, unreached, untried, reason })).then(
-      (hit) => {
-        this.#options.running.remove(lease);
-        if (hit && unreached) this.#options.onUnreached(lease);
-      },
-    );
+    void this.#untilAnswered(() => this.#releases.add(pool, { pool, worker, jobId, fence, link, blocked, unreached, reason })).then((hit) => {
+      this.#options.running.remove(lease);
+      if (hit && unreached) this.#options.onUnreached(lease);
+    });
   }
 
   /** undefined: given up. */

@@ -122,7 +122,7 @@ export class AttachedLink implements Link {
 
   /** Why an assignment cannot be sent. A worker that does not read gets no jobs until it has answered a probe: it reads that after all before. */
   #refusal() {
-    if (this.#closed) return { kind: 'released', reason: 'the stream had ended', blocked: false, untried: true } as const;
+    if (this.#closed) return { kind: 'released', reason: 'the stream had ended', blocked: false } as const;
     if (!this.#stream.overfull) return undefined;
     return { kind: 'released', reason: 'the worker does not read its stream', blocked: true, unreached: true } as const;
   }

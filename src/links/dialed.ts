@@ -69,9 +69,8 @@ export class DialedLink implements Link {
     const lease = { pool, worker, jobId, fence };
     const order = this.#closed ? 'the link is closed' : this.#speech.order(assignment);
     if (typeof order === 'string') {
-      const untried = this.#closed;
       // Later, as every delivery is: the caller may still be in the middle of its own bookkeeping.
-      queueMicrotask(() => this.#events.delivered(lease, this.ref, { kind: 'released', reason: order, blocked: false, untried }));
+      queueMicrotask(() => this.#events.delivered(lease, this.ref, { kind: 'released', reason: order, blocked: false }));
       return;
     }
     const call = this.#wire.call({ ...order, timeoutMs: runTimeoutMs + RUN_SLACK_MS });

@@ -111,7 +111,9 @@ export class Watcher {
     if (was === is) return;
     if (before && isOver(before)) this.#say(`I6 ${id} was over as ${was} and is ${is}`);
     if (before && job.fence < before.fence) this.#say(`I2 the fence of ${id} fell: ${was} and ${is}`);
-    if (before && job.attempt + job.handovers < before.attempt + before.handovers) this.#say(`L2 ${id} forgot attempts: ${was} and ${is}`);
+    // An attempt that ran may prove to be none: nobody was reached, or told of it.
+    const tried = before && before.attempt + before.handovers - (before.state === 'running' ? 1 : 0);
+    if (tried !== undefined && job.attempt + job.handovers < tried) this.#say(`L2 ${id} forgot attempts: ${was} and ${is}`);
     const other = this.#fences.get(job.fence);
     if (job.fence > 0 && other !== undefined && other !== id) this.#say(`I2 ${id} has the fence of ${other}: ${is}`);
     if (job.fence > 0) this.#fences.set(job.fence, id);

@@ -50,7 +50,7 @@ export type Call =
   | { do: 'submit'; home: string; max: number; jobs: SubmitJob[] }
   | { do: 'register'; home: string; worker: string; boot: string; derived: boolean; contract: Contract; address: string; slots: number }
   | { do: 'finish'; home: string; claims: boolean; results: ResultArg[] }
-  | { do: 'release'; home: string; leases: (LeaseArg & { link: string; blocked: boolean; unreached: boolean; untried: boolean })[] }
+  | { do: 'release'; home: string; leases: (LeaseArg & { link: string; blocked: boolean; unreached: boolean })[] }
   | { do: 'beat'; home: string; leaving: boolean; beats: BeatArg[] }
   | { do: 'tick'; home: string; limit: number; kept: number }
   | ({ do: 'probed'; ageMs: number; busy: boolean; leases: { what: 'lost' | 'idle'; job: string; fence: string }[] } & Ref)

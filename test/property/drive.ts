@@ -113,7 +113,7 @@ async function driveJobs(store: Store, pool: string, call: ScriptCall): Promise<
       return answer(await jobs.finish(pool, results, call.claims), (all) => all.map(({ verdict, state, attempt }) => ({ verdict, state, attempt })));
     }
     case 'release': {
-      const leases = call.leases.map(({ worker, job, fence, link, blocked, unreached, untried }) => ({
+      const leases = call.leases.map(({ worker, job, fence, link, blocked, unreached }) => ({
         pool,
         worker,
         jobId: job,
@@ -121,7 +121,6 @@ async function driveJobs(store: Store, pool: string, call: ScriptCall): Promise<
         link,
         blocked,
         unreached,
-        untried,
         reason: 'refused',
       }));
       return answer(await jobs.release(pool, leases));

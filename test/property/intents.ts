@@ -177,7 +177,7 @@ const RESOLVE = {
   release: (s, d) => {
     const leases = d
       .some(2, () => lease(s, d))
-      .map(({ worker, job: id, fence, link }) => ({ worker, job: id, fence, link, blocked: d.oneIn(3), unreached: d.oneIn(3), untried: d.oneIn(4) }));
+      .map(({ worker, job: id, fence, link }) => ({ worker, job: id, fence, link, blocked: d.oneIn(3), unreached: d.oneIn(3) }));
     return [{ do: 'release', home: home(d), leases }];
   },
   beat: (s, d) => [beatLease(s, d)],

@@ -30,7 +30,19 @@ export function submit(m: Model, { max, jobs }: CallOf<'submit'>): unknown {
     else if (m.family === '' && !runs('LEGACY', spec)) m.methods = true;
     const { id, priority, queueMs, totalMs, runMs, maxAttempts, initialMs, fatal } = spec;
     const from = Math.max(m.now, spec.start);
-    const blank = { state: '', attempt: 0, handovers: 0, fence: -1, worker: '', delivered: false, started: 0, next: 0, done: -1, error: false };
+    const blank = {
+      state: '',
+      attempt: 0,
+      handovers: 0,
+      fence: -1,
+      worker: '',
+      delivered: false,
+      given: false,
+      started: 0,
+      next: 0,
+      done: -1,
+      error: false,
+    };
     const j: Job = { ...blank, id, content, priority, created: m.now, from, queueMs, totalMs, runMs, maxAttempts, initialMs, fatal };
     m.jobs.set(id, j);
     m.setDeadline(j);
@@ -105,14 +117,14 @@ export function finish(m: Model, { results, claims }: CallOf<'finish'>): unknown
 }
 
 export function release(m: Model, { leases }: CallOf<'release'>): unknown {
-  const reply = leases.map(({ worker, job, fence, link, blocked, unreached, untried }) => {
+  const reply = leases.map(({ worker, job, fence, link, blocked, unreached }) => {
     const j = m.leased(worker, job, fence);
     const w = m.workers.get(worker);
     if (!j || !w || String(w.link) !== link) return false;
     m.unhold(worker, job);
     m.leases.delete(job);
-    if (!untried && (blocked || unreached)) w.blocked = true;
-    if (untried || unreached) m.giveBack(j, MS.handover);
+    if (blocked || unreached) w.blocked = true;
+    if (unreached) m.giveBack(j, MS.handover);
     else m.handover(j, MS.handover * 2 ** j.handovers);
     m.settleOrLeave(w);
     return true;

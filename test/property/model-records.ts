@@ -9,6 +9,8 @@ export interface Job {
   fence: number;
   worker: string;
   delivered: boolean;
+  /** A home has had its present lease. */
+  given: boolean;
   started: number;
   next: number;
   created: number;

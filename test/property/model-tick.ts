@@ -61,8 +61,8 @@ function leaseDue(m: Model, j: Job): void {
     return;
   }
   m.unhold(j.worker, j.id);
-  // A home that speaks has confirmed what it sent: it sent nothing.
-  if (w && !silent) m.giveBack(j, 0);
+  // No home has had it: no worker was tried.
+  if (!j.given) m.giveBack(j, 0);
   else m.handover(j, 0);
   if (w) m.settleOrLeave(w);
 }

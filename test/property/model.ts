@@ -243,12 +243,21 @@ export class Model {
   // Match.
 
   assign(j: Job, w: Worker): void {
+    j.given = true;
     this.assignments.push(`${j.id} ${j.fence} ${w.id} ${w.link} ${j.attempt}`);
   }
 
   lease(j: Job, w: Worker): void {
     this.fence = Math.max(this.fence + 1, this.us);
-    Object.assign(j, { state: 'running', fence: this.fence, attempt: j.attempt + 1, worker: w.id, started: this.now, delivered: false });
+    Object.assign(j, {
+      state: 'running',
+      fence: this.fence,
+      attempt: j.attempt + 1,
+      worker: w.id,
+      started: this.now,
+      delivered: false,
+      given: false,
+    });
     this.heldBy(w.id).set(j.id, String(this.fence));
     this.leases.set(j.id, this.now + MS.delivery);
     if (j.queueMs > 0) this.deadlines.delete(j.id);

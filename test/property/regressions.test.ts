@@ -123,7 +123,7 @@ test('a worker heard before time ran back can be buried after the grace', async 
 test('a job handed back after its queue timeout ends, and is not given out again', async () => {
   const calls = [register(), submit(job('j1', { queueMs: 1_500 })), tick, at(4_000), beat(), tick, at(5_000), beat(), tick];
   const { state } = await harness.replay(calls);
-  expect(state.jobs['j1']).toMatchObject({ state: 'expired', handovers: 0, attempt: 0 });
+  expect(state.jobs['j1']).toMatchObject({ state: 'expired', handovers: 1, attempt: 0 });
 });
 
 test('a leaving worker that was suspect gets no job when it is back', async () => {

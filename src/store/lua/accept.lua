@@ -3,7 +3,7 @@
 -- @each worker link job fence
 -- @returns for each 1 (valid: its assignment is in the reply) or 0 (drop it)
 -- @use workers jobs match
--- Writes nothing.
+-- Writes nothing but that the home has the lease.
 local reply = {}
 for worker, link, job, fence_ in items() do
   local w = worker_get(worker)

@@ -84,8 +84,8 @@ if NOW >= grace then
         else
           call('HDEL', held_key(j.worker), member)
           tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)
-          -- A home that speaks confirms what it has sent, so this one sent nothing: it was not told of the lease. That is not the job's doing.
-          if w.state and heard(w.home) then give_back(j, 0) else handover(j, 0, 'not delivered in time') end
+          -- No home has had this lease, for its hint was lost: no worker was tried, and that does not count against the job.
+          if j.hinted then give_back(j, 0) else handover(j, 0, 'not delivered in time') end
           if w.state then settle_or_leave(w) end
         end
       elseif not j.state then

@@ -121,12 +121,12 @@ export class JobScripts {
   }
 
   async release(pool: string, leases: readonly (LeaseRef & { link: string } & Released)[]): Promise<Matched<boolean[]>> {
-    const each = leases.map(({ worker, jobId, fence, link, blocked, unreached, untried, reason }) => ({
+    const each = leases.map(({ worker, jobId, fence, link, blocked, unreached, reason }) => ({
       worker,
       job: jobId,
       fence,
       link,
-      blocked: untried ? 3 : unreached ? 2 : blocked ? 1 : 0,
+      blocked: unreached ? 2 : blocked ? 1 : 0,
       reason,
     }));
     failpoint('release-before');

@@ -4,7 +4,7 @@ import { type Leased, StoreFixture, T0, type TestPool } from '../../helpers/stor
 
 const fixture = new StoreFixture();
 
-const release = (p: TestPool, lease: Leased, fields: { blocked?: boolean; unreached?: boolean; untried?: boolean; reason?: string } = {}) =>
+const release = (p: TestPool, lease: Leased, fields: { blocked?: boolean; unreached?: boolean; reason?: string } = {}) =>
   p.r1.jobs.release(p.name, [{ ...lease, blocked: false, reason: 'no such kind', ...fields }]);
 
 test('no attempt is spent, a handover is, and the job comes back after a pause', async () => {
@@ -48,14 +48,6 @@ test('a worker that was not reached is off the list as well, and the job is none
   expect(diff).toMatchObject({ 'worker:w1.blocked': '+ 1', 'job:j1.state': '+ scheduled', 'later.j1': '+ t+100' });
   expect(diff).not.toHaveProperty('job:j1.handovers');
   expect([await p.free(), await p.workerState()]).toEqual([[], 'busy']);
-});
-
-test('a worker that there was no link to stays on the list, and the job is none the worse for it', async () => {
-  const p = await fixture.pool();
-  const diff = await p.diff(async () => release(p, await p.leased(), { untried: true }));
-  expect(diff).toMatchObject({ 'job:j1.state': '+ scheduled', 'later.j1': '+ t+100' });
-  expect(diff).not.toHaveProperty('job:j1.handovers');
-  expect(await p.free()).toEqual(['w1']);
 });
 
 test('the pause doubles, and the fifth handover buries the job as undeliverable', async () => {

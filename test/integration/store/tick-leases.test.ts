@@ -7,7 +7,7 @@ import { until } from '../../helpers/until.js';
 const fixture = new StoreFixture();
 const METHOD = { job: { kind: '', method: '/a.B/C' }, info: { contract: 'METHOD' } } as const;
 
-test('an undelivered lease of a home that speaks: given back at 5 s, not 1 ms before, and not counted, for no worker was tried; the home is told', async () => {
+test('an undelivered lease: a handover at 5 s, not 1 ms before; nothing is quarantined, the home is told', async () => {
   const p = await fixture.pool();
   await p.leased('j1', 'w1', { delivered: false });
   await p.r1.jobs.pause(p.name, true);
@@ -19,6 +19,7 @@ test('an undelivered lease of a home that speaks: given back at 5 s, not 1 ms be
     ...roomy('w1'),
     free: '+ w1',
     'job:j1.attempt': '1 → 0',
+    'job:j1.handovers': '+ 1',
     'job:j1.state': 'running → waiting',
     'meta.ticked': 't+4999 → t+5000',
     'waiting:0': '+ j1',
@@ -146,25 +147,32 @@ test('a lease whose job is gone from Redis frees its slot', async () => {
   expect([await p.free(), await p.workerState()]).toEqual([['w1'], 'free']);
 });
 
-test('a home that speaks and hears nothing costs its jobs no handover, however often', async () => {
+test('a home whose hint was lost has tried no worker: that costs the job no handover, however often; asked for, it is a lease like others', async () => {
   const p = await fixture.pool();
-  await p.leased('j1', 'w1', { delivered: false });
-  await p.pass(0, 60_000);
-  expect(await p.state()).toBe('running');
-  expect((await p.r1.readJobs(p.name, ['j1'], { bodies: false }))[0]).toMatchObject({ handovers: 0, attempt: 1 });
-});
-
-test('the last handover at a home that fell silent buries the job as undeliverable', async () => {
-  const p = await fixture.pool();
-  await p.leased('j1', 'w1', { delivered: false });
-  await p.raw.hset(keys.job(p.name, 'j1'), 'handovers', '4');
-  for (const ms of [0, 3_000, 5_000, 8_000, 11_000]) {
+  await p.worker('w2', { slots: 1 }, p.r2);
+  await p.job('j1');
+  for (let ms = 0; ms <= 60_000; ms += 2_500) {
     await p.at(ms);
+    await p.r2.workers.beat(p.name, [], false);
     await p.tick();
   }
+  expect((await p.r1.readJobs(p.name, ['j1'], { bodies: false }))[0]).toMatchObject({ state: 'running', handovers: 0, attempt: 1 });
+  expect(await p.diff(() => p.r2.jobs.mine(p.name, 0, 10))).toEqual({ 'job:j1.delivered': 'n → 0' });
+  for (const ms of [62_500, 65_000]) {
+    await p.at(ms);
+    await p.r2.workers.beat(p.name, [], false);
+    await p.tick();
+  }
+  expect((await p.r1.readJobs(p.name, ['j1'], { bodies: false }))[0]).toMatchObject({ handovers: 1 });
+});
+
+test('the last undelivered handover buries the job as undeliverable', async () => {
+  const p = await fixture.pool();
+  await p.leased('j1', 'w1', { delivered: false });
+  await p.pass(0, 24_999);
   expect(await p.state()).toBe('running');
-  await p.at(14_000);
-  expect(await p.diff(() => p.tick())).toMatchObject({ 'job:j1.state': 'running → failed', 'job:j1.handovers': '4 → 5' });
+  await p.at(25_000);
+  expect(await p.diff(() => p.tick())).toMatchObject({ 'job:j1.state': 'running → failed', 'job:j1.handovers': '4 → 5', free: '+ w1' });
 });
 
 test('the leases of a batch are handled up to the limit, and there is more', async () => {

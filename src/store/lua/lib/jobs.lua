@@ -4,7 +4,7 @@ local rest = { __index = function(j, name)
   if rawget(j, 'whole') then return nil end
   local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'priority', 'worker', 'delivered')
   local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], priority = v[4] or '0', worker = v[5],
-    delivered = v[6] == '1' }
+    delivered = v[6] == '1', hinted = v[6] == 'n' }
   for field, value in pairs(there) do
     if rawget(j, field) == nil then rawset(j, field, value) end
   end

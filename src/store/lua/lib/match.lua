@@ -20,6 +20,11 @@ local function reply_full() return reply_bytes >= REPLY_BYTES end
 -- What the home sends to the worker: job, fence, worker, link, kind, method, attempt, run ms, payload, metadata JSON, progress; and how long
 -- the job had waited when it was leased, in ms.
 local function assignment(j, w)
+  -- Its owner has it now, and may send it to the worker.
+  if j.hinted then
+    j.hinted = false
+    call('HSET', job_key(j.id), 'delivered', '0')
+  end
   local key = job_key(j.id)
   local waited = int(math.max(0, j.started - math.max(j.created, j.from)))
   local payload, metadata, progress = false, false, false
@@ -41,6 +46,7 @@ end
 -- Writes the lease of a job, and nothing else does. Returns how many slots it took: 0 when the worker has an earlier attempt under this job
 -- ID in quarantine, perhaps of an earlier job, whose place the new one takes.
 -- `fields`: the HSET with which the caller is about to create the job: the lease's fields go into it. Without it they are written here.
+-- `delivered` is 'n' while only a hint tells the worker's home of the lease, '0' once the home has it, '1' once it has confirmed that it sent it.
 -- An undelivered lease is due after DELIVERY_MS, however short its run timeout: that counts from its delivery.
 local function lease(j, w, fields)
   j.fence = next_fence()
@@ -49,7 +55,8 @@ local function lease(j, w, fields)
   j.started = NOW
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
   local put = fields or { 'HSET', job_key(j.id) }
-  for _, text in ipairs({ 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0' }) do
+  for _, text in ipairs({ 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered',
+    w.home == HOME and '0' or 'n' }) do
     put[#put + 1] = text
   end
   if not fields then call(unpack(put)) end
@@ -57,6 +64,7 @@ local function lease(j, w, fields)
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
   end
+  j.hinted = false
   if w.home == HOME then
     assignment(j, w)
   else
