@@ -97,7 +97,7 @@ const jobs = String.raw`local rest = { __index = function(j, name)
   if rawget(j, 'whole') then return nil end
   local v = call('HMGET', job_key(j.id), 'handovers', 'retry', 'fatal', 'priority', 'worker', 'delivered')
   local there = { whole = true, handovers = tonumber(v[1] or 0), retry = v[2], fatal = v[3], priority = v[4] or '0', worker = v[5],
-    delivered = v[6] == '1' }
+    delivered = v[6] == '1', hinted = v[6] == 'n' }
   for field, value in pairs(there) do
     if rawget(j, field) == nil then rawset(j, field, value) end
   end
@@ -264,6 +264,10 @@ local assigned = {}
 local reply_bytes = 0
 local function reply_full() return reply_bytes >= REPLY_BYTES end
 local function assignment(j, w)
+  if j.hinted then
+    j.hinted = false
+    call('HSET', job_key(j.id), 'delivered', '0')
+  end
   local key = job_key(j.id)
   local waited = int(math.max(0, j.started - math.max(j.created, j.from)))
   local payload, metadata, progress = false, false, false
@@ -287,7 +291,8 @@ local function lease(j, w, fields)
   j.started = NOW
   local taken = call('HSET', held_key(w.id), j.id, j.fence)
   local put = fields or { 'HSET', job_key(j.id) }
-  for _, text in ipairs({ 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered', '0' }) do
+  for _, text in ipairs({ 'state', 'running', 'worker', w.id, 'fence', j.fence, 'attempt', int(j.attempt), 'started', NOW_TEXT, 'delivered',
+    w.home == HOME and '0' or 'n' }) do
     put[#put + 1] = text
   end
   if not fields then call(unpack(put)) end
@@ -295,6 +300,7 @@ local function lease(j, w, fields)
   if j.queue then
     if j.total then call('ZADD', DEADLINES, j.created + j.total, j.id) else call('ZREM', DEADLINES, j.id) end
   end
+  j.hinted = false
   if w.home == HOME then
     assignment(j, w)
   else
@@ -1338,11 +1344,11 @@ for worker, job, fence_, link, blocked, reason in items() do
     hit = 1
     call('HDEL', held_key(worker), job)
     score(LEASES, job, false)
-    if (blocked == '1' or blocked == '2') and w.state then
+    if blocked ~= '0' and w.state then
       w.blocked = true
       call('HSET', worker_key(worker), 'blocked', '1')
     end
-    if blocked == '2' or blocked == '3' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason) end
+    if blocked == '2' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason) end
     if w.state then settle_or_leave(w) end
   end
   reply[#reply + 1] = hit
@@ -1624,7 +1630,7 @@ if NOW >= grace then
         else
           call('HDEL', held_key(j.worker), member)
           tell(w.home, 'cancel ' .. member .. ' ' .. j.fence .. ' ' .. j.worker)
-          if w.state and heard(w.home) then give_back(j, 0) else handover(j, 0, 'not delivered in time') end
+          if j.hinted then give_back(j, 0) else handover(j, 0, 'not delivered in time') end
           if w.state then settle_or_leave(w) end
         end
       elseif not j.state then
