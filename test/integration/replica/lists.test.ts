@@ -5,6 +5,7 @@ import { type Api, connect } from '../../../src/sdk/connect.js';
 import { keys } from '../../../src/store/keys.js';
 import { redisUrl, uniquePool } from '../../helpers/redis.js';
 import { type InProcess, startReplica } from '../../helpers/replica.js';
+import { until } from '../../helpers/until.js';
 import { newClient, startWorker } from '../sdk/support.js';
 
 let replica: InProcess;
@@ -40,9 +41,11 @@ test('a list goes on past entries of its index that are no jobs', async () => {
   );
   const started = ['a', 'b', 'c'];
   for (const id of started) await client.submit('hang', undefined, { pool, id });
-  await expect.poll(async () => (await pagesOf(pool, JobState.JOB_STATE_RUNNING, 50)).flat()).toHaveLength(3);
-  // The index of running jobs also holds the quarantines of METHOD workers.
-  await redis.zadd(keys.leases(pool), 1, '!1 w x', 2, '!2 w y');
+  await until(async () => (await pagesOf(pool, JobState.JOB_STATE_RUNNING, 50)).flat().length === 3);
+  // The index of running jobs also holds the quarantines of METHOD workers. These come first, and are not due while the lists are read.
+  const soon = Date.now() + 10_000;
+  await until(async () => (await redis.zcount(keys.leases(pool), soon + 5_000, '+inf')) === 3);
+  await redis.zadd(keys.leases(pool), soon, '!1 w x', soon + 1, '!2 w y');
   for (const pageSize of [1, 2, 3])
     expect((await pagesOf(pool, JobState.JOB_STATE_RUNNING, pageSize)).flat().sort(), `by ${pageSize}`).toEqual(started);
   await redis.zrem(keys.leases(pool), '!1 w x', '!2 w y');
