@@ -26,8 +26,8 @@ describe.concurrent(`replicas behind a real balancer${without}`, () => {
     expect(everyWorkerMoved(drilled)).toBe(true);
   });
 
-  test.each(there)('%s: a new replica gets its share of the links within 20 s', async (balancer) => {
-    const { before, after, ms } = await newcomer({ balancer, workers: WORKERS, main, withinMs: 20_000 });
+  test.each(there)('%s: a new replica gets its share of the links within 30 s', async (balancer) => {
+    const { before, after, ms } = await newcomer({ balancer, workers: WORKERS, main, withinMs: 30_000 });
     console.info(`FIGURE newcomer=${balancer} before=${before} after=${after} ms=${ms}`);
     expect(before.at(-1)).toBeLessThan(WORKERS / 6);
     // What the others may keep is one more than the mean each.

@@ -19,7 +19,9 @@ const LEVEL = 12;
 const SETTINGS = { HOME_BEAT_MS: 300, HOME_TTL_MS: 6_000 };
 
 const apis: Api[] = [];
+const names: { stop(): void }[] = [];
 afterAll(() => {
+  for (const dns of names) dns.stop();
   for (const api of apis) api.close();
 });
 
@@ -66,6 +68,7 @@ test.runIf(process.platform === 'linux')(
     const replicaAt = (ip: string) => startReplica(redisUrl, { ...SETTINGS, GRPC_ADDR: `${ip}:${port}` });
     const first = await replicaAt('127.0.0.1');
     const dns = await startDns(() => ['127.0.0.1', '127.0.0.2']);
+    names.push(dns);
     const target = `dns://127.0.0.1:${dns.port}/muster:${port}`;
     const pool = uniquePool();
     const owners = new Map<string, string[]>();
@@ -73,21 +76,17 @@ test.runIf(process.platform === 'linux')(
       startWorker({ target, pool, id }, (worker) =>
         worker.on('attached', ({ replica }) => owners.set(id, [...(owners.get(id) ?? []), replica])).handle('echo', (n: number) => n),
       );
-    try {
-      // Half of them ask for the second address first, and nothing is there yet.
-      await Promise.all(Array.from({ length: WORKERS }, (_, i) => start(`w${i}`)));
-      const second = await replicaAt('127.0.0.2');
-      const lastOwners = () => [...owners.values()].map((all) => all.at(-1));
-      await until(() => lastOwners().filter((id) => id === second.id).length >= WORKERS - LEVEL, { timeoutMs: 20_000, what: 'workers to move' });
-      // None that was asked to move came back to the replica that asked.
-      for (const all of owners.values()) expect(all.join(' ')).not.toContain(`${first.id} ${first.id}`);
-      const before = lastOwners().length;
-      await Promise.all(Array.from({ length: WORKERS }, (_, i) => start(`x${i}`)));
-      const fresh = lastOwners().slice(before);
-      expect(new Set(fresh).size).toBe(2);
-    } finally {
-      dns.stop();
-    }
+    // Half of them ask for the second address first, and nothing is there yet.
+    await Promise.all(Array.from({ length: WORKERS }, (_, i) => start(`w${i}`)));
+    const second = await replicaAt('127.0.0.2');
+    const lastOwners = () => [...owners.values()].map((all) => all.at(-1));
+    await until(() => lastOwners().filter((id) => id === second.id).length >= WORKERS - LEVEL, { timeoutMs: 20_000, what: 'workers to move' });
+    // None that was asked to move came back to the replica that asked.
+    for (const all of owners.values()) expect(all.join(' ')).not.toContain(`${first.id} ${first.id}`);
+    const before = lastOwners().length;
+    await Promise.all(Array.from({ length: WORKERS }, (_, i) => start(`x${i}`)));
+    const fresh = lastOwners().slice(before);
+    expect(new Set(fresh).size).toBe(2);
   },
   60_000,
 );
