@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { LONGEST_TIMER_MS } from './domain/clock.js';
 import { parseFailpoint } from './domain/failpoints.js';
 import { parseRedisUrl } from './domain/redis-url.js';
 import { parseRolePattern } from './domain/san.js';
@@ -7,7 +8,9 @@ import { parseRolePattern } from './domain/san.js';
  * Every limit, timeout and address, in one schema. Read from `MUSTER_<NAME>`; printed by `muster config`.
  * Times are ms and end in _MS; sizes are bytes and end in _BYTES.
  */
-const ms = (fallback: number, about: string, min = 1) => z.coerce.number().int().min(min).max(31_536_000_000).default(fallback).describe(about);
+const ms = (fallback: number, about: string, min = 1) => z.coerce.number().int().min(min).max(LONGEST_TIMER_MS).default(fallback).describe(about);
+/** What Redis keeps time of, up to a year. What becomes a timer in this process, or in a library that counts in 32 bits, is at most 24 days. */
+const span = (fallback: number, about: string) => z.coerce.number().int().min(1).max(31_536_000_000).default(fallback).describe(about);
 const count = (fallback: number, about: string, min = 1, max = 1_000_000_000) =>
   z.coerce.number().int().min(min).max(max).default(fallback).describe(about);
 const text = (fallback: string, about: string) => z.string().default(fallback).describe(about);
@@ -73,6 +76,7 @@ export const fields = {
   QUOTA_STREAMS: count(0, 'Attach, Session and other streams that one identity may have open at a replica; 0: any number', 0),
   QUOTA_SUBMISSIONS: count(0, 'Jobs that one identity may submit a second, and at once, at a replica; 0: any number', 0),
   QUOTA_WAITING: count(0, 'Jobs of one identity that have not ended, of those that a replica took; each replica counts its own; 0: any number', 0),
+  QUOTA_POOLS: count(100, 'Pools that one identity may have made, of those there are; admins are not counted; 0: any number', 0),
   HEALTH_INTERVAL_MS: ms(10_000, 'How often every worker is looked at'),
   PING_TIMEOUT_MS: ms(3_000, 'How long a worker may take to answer a probe'),
   PING_MISSES: count(2, 'So many missed probes make a worker suspect'),
@@ -102,13 +106,15 @@ export const fields = {
   PREFACE_MS: ms(10_000, 'A connection on which HTTP/2 has not begun by then, after TLS if there is any, is cut off'),
   STOP_GRACE_MS: ms(25_000, 'What is under way may take so long when a replica stops'),
   STOP_LEAD_MS: ms(2_000, 'Between "not ready" and refusing new calls: the time in which load balancers look away', 0),
-  FORGET_MS: ms(3_600_000, 'A dead worker is forgotten after so long'),
-  RETENTION_MS: ms(3_600_000, 'A finished job is kept so long'),
-  BURIED_RETENTION_MS: ms(604_800_000, 'A dead letter is kept so long'),
+  FORGET_MS: span(3_600_000, 'A dead worker is forgotten after so long'),
+  POOL_IDLE_MS: span(3_600_000, 'A pool without workers, jobs, and records of either is forgotten after so long'),
+  RETENTION_MS: span(3_600_000, 'A finished job is kept so long'),
+  MAX_RETENTION_MS: span(604_800_000, 'No job may ask to be kept longer'),
+  BURIED_RETENTION_MS: span(604_800_000, 'A dead letter is kept so long'),
   BURIED_KEPT: count(10_000, 'So many dead letters a pool are kept'),
   FINISHED_KEPT: count(10_000, 'So many finished jobs a pool can be listed'),
   EVENTS_KEPT: count(10_000, 'So many events a pool are kept, roughly'),
-  DEFAULT_RUN_TIMEOUT_MS: ms(300_000, 'One attempt may take so long, unless the job says otherwise'),
+  DEFAULT_RUN_TIMEOUT_MS: span(300_000, 'One attempt may take so long, unless the job says otherwise'),
   DEFAULT_MAX_ATTEMPTS: count(3, 'So many attempts, unless the job says otherwise', 1, 100),
   BACKOFF_MS: ms(1_000, 'Between the first and the second attempt', 0),
   BACKOFF_MAX_MS: ms(60_000, 'Between any two attempts at the most', 0),
@@ -164,6 +170,7 @@ const ORDER: [keyof Config, number, keyof Config][] = [
   ['TICK_STALE_MS', 1, 'OUTAGE_GRACE_MS'],
   ['PING_TIMEOUT_MS', 1, 'HEALTH_INTERVAL_MS'],
   ['STOP_GRACE_MS', 1, 'LEASE_MS'],
+  ['RETENTION_MS', 1, 'MAX_RETENTION_MS'],
 ];
 
 /** Reads the configuration out of an environment (and what flags said, under the same names without the prefix). Throws ConfigError. */
@@ -262,6 +269,8 @@ function scaled(config: Config): Config {
 const UNSCALED: ReadonlySet<string> = new Set([
   'REDIS_TIMEOUT_MS',
   'RETENTION_MS',
+  'MAX_RETENTION_MS',
+  'POOL_IDLE_MS',
   'BURIED_RETENTION_MS',
   'FORGET_MS',
   'LOOP_LAG_MAX_MS',

@@ -8,7 +8,7 @@ import { addGet } from './commands/get.js';
 import { addHealthcheck } from './commands/healthcheck.js';
 import { addInspect } from './commands/inspect.js';
 import { addJobs } from './commands/jobs.js';
-import { addPools } from './commands/pools.js';
+import { addDelete, addPools } from './commands/pools.js';
 import { addRun } from './commands/run.js';
 import { addServe } from './commands/serve.js';
 import { addSidecar } from './commands/sidecar.js';
@@ -35,6 +35,7 @@ const COMMANDS = [
   addWorkers,
   addJobs,
   addPools,
+  addDelete,
   addInspect,
   addToken,
   addConfig,

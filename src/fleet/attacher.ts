@@ -88,10 +88,9 @@ export class Attacher {
   async #attach(info: AttachedInfo, held: readonly HeldByWorker[], open: OpenLink, by: string): Promise<Link> {
     const { store, matching, links } = this.#options;
     const { pool, id, boot } = info;
-    await store.enter(pool);
     const opened: Link[] = [];
     const attached = await matching.call(pool, async () => {
-      const matched = await store.workers.attach(info, held, by);
+      const matched = await store.within(pool, by, () => store.workers.attach(info, held, by));
       if (matched.reply.kind === 'ok') {
         const { link: epoch, kept, abandon } = matched.reply;
         const link = open({ pool, id, boot, link: epoch }, abandon);

@@ -35,6 +35,7 @@ export class FleetQueries {
     if (at < 0) return { workers: [], next: '' };
     if (pools[at] !== name) [name, offset] = [pools[at] ?? '', 0];
     const ids = await this.#store.readRoll(name, which, offset, size);
+    if (pool !== '' && ids.length === 0 && offset === 0) await this.#store.requirePool(pool);
     const workers: WorkerRecord[] = [];
     let used = 0;
     for (let bytes = 0; used < ids.length && bytes < PAGE_BYTES; ) {
@@ -59,6 +60,11 @@ export class FleetQueries {
     return record;
   }
 
+  /** Rejects with `not_found` NO_SUCH_POOL. */
+  requirePool(pool: string): Promise<void> {
+    return this.#store.requirePool(pool);
+  }
+
   async listPools(): Promise<PoolRecord[]> {
     return this.#store.readPools((await this.#store.pools()).sort());
   }
@@ -76,6 +82,7 @@ export class FleetQueries {
   async descriptors(pool: string): Promise<Buffer> {
     const set = await this.#store.readDescriptors(pool);
     if (set === null) {
+      await this.#store.requirePool(pool);
       throw new MusterError('not_found', 'NO_DESCRIPTORS', `the pool ${pool} has no descriptors: a sidecar puts them, or PutPoolDescriptors`);
     }
     return set;

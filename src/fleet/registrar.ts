@@ -59,7 +59,7 @@ export class Registrar {
         },
       );
     }
-    await store.enter(info.pool);
+    await store.enter(info.pool, by);
     const lock = await store.locks.acquire(keys.workerLock(info.pool, info.id), 3 * pingTimeoutMs, pingTimeoutMs);
     if (!lock)
       throw new MusterError('aborted', 'REGISTRATION_BUSY', `another registration of worker ${info.id} is under way: try again`, {
@@ -84,7 +84,7 @@ export class Registrar {
     const known = before !== undefined && before.state !== 'dead';
     // The script's assignments are for a link that is opened with its epoch: they wait for it.
     const registered = await matching.call(info.pool, async () => {
-      const matched = await store.workers.register(info, known, by);
+      const matched = await store.within(info.pool, by, () => store.workers.register(info, known, by));
       if (matched.reply.kind === 'ok') {
         links.open({
           ref: { pool: info.pool, id: info.id, boot: info.boot, link: matched.reply.link },

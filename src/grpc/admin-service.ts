@@ -74,6 +74,7 @@ export class AdminService {
         return {};
       }),
       purgePool: unary(({ pool, scope }, { identity }) => jobs.purge(allowPool(identity, pool, 'pool'), toScope(scope), nameOf(identity))),
+      deletePool: unary(({ pool }, { identity }) => jobs.deletePool(allowPool(identity, pool, 'pool'), nameOf(identity))),
       retryBuried: unary(({ pool }, { identity }) => jobs.retryBuried(allowPool(identity, pool, 'pool'), nameOf(identity))),
       putPoolDescriptors: unary(async ({ pool, fileDescriptorSet }, { identity }) => {
         const check = (set: Buffer) => void readDescriptors(set, 'file_descriptor_set');
@@ -121,6 +122,7 @@ export class AdminService {
   async #pour(call: ServerWritableStream<WatchEventsRequest, WatchEventsResponse>, signal: AbortSignal): Promise<void> {
     const { queries, clock } = this.#options;
     const pool = allowPool(this.#options.identify?.(call.metadata), call.request.pool, 'pool');
+    await queries.requirePool(pool);
     const until = clock.monotonic() + (durationMs(call.request.within, 'within') ?? Number.POSITIVE_INFINITY);
     let last = call.request.after || '$';
     while (!signal.aborted && clock.monotonic() < until) {

@@ -23,7 +23,7 @@ export const ACCESS: ReadonlyMap<string, Access> = new Map([
   ]),
   ...methods('muster.v1.AdminService', ADMINS, [
     ...['ListWorkers', 'GetWorker', 'ListPools', 'ListReplicas', 'DrainWorker', 'UndrainWorker', 'EvictWorker', 'PausePool', 'ResumePool'],
-    ...['PurgePool', 'RetryBuried', 'PutPoolDescriptors', 'GetPoolDescriptors', 'WatchEvents'],
+    ...['PurgePool', 'DeletePool', 'RetryBuried', 'PutPoolDescriptors', 'GetPoolDescriptors', 'WatchEvents'],
   ]),
   // Numbers of a pool, and nothing of its jobs: what scales workers needs no power over them.
   ...methods('externalscaler.ExternalScaler', CLIENTS, ['IsActive', 'StreamIsActive', 'GetMetricSpec', 'GetMetrics']),

@@ -36,6 +36,7 @@ export interface JobLimits {
   backoffMs: number;
   maxBackoffMs: number;
   retentionMs: number;
+  maxRetentionMs: number;
 }
 
 /**
@@ -65,9 +66,15 @@ export function toJobSpec(
     runTimeoutMs: durationMs(spec.runTimeout, `${field}.run_timeout`) ?? limits.defaultRunTimeoutMs,
     totalTimeoutMs: durationMs(spec.totalTimeout, `${field}.total_timeout`) ?? 0,
     retry: toRetry(spec.retry, limits, `${field}.retry`),
-    retentionMs: durationMs(spec.retention, `${field}.retention`) ?? limits.retentionMs,
+    retentionMs: toRetention(spec.retention, limits, `${field}.retention`),
     digest: contentDigest(spec),
   };
+}
+
+function toRetention(retention: ProtoJobSpec['retention'], limits: JobLimits, field: string): number {
+  const ms = durationMs(retention, field) ?? limits.retentionMs;
+  if (ms <= limits.maxRetentionMs) return ms;
+  throw invalid(field, `must be at most ${limits.maxRetentionMs / 1000} s: ask for less, or raise MUSTER_MAX_RETENTION_MS`);
 }
 
 function toWork(work: ProtoJobSpec['work'], field: string): Pick<JobSpec, 'kind' | 'method'> {

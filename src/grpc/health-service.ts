@@ -8,6 +8,7 @@ import {
 } from './generated/grpc/health/v1/health.js';
 import { LatestWriter } from './latest.js';
 import { toStatus } from './status.js';
+import { ipOf, peerOf } from './unary.js';
 
 type Listener = (service: string, serving: boolean) => void;
 type WatchCall = ServerWritableStream<HealthCheckRequest, HealthCheckResponse>;
@@ -40,12 +41,16 @@ export class HealthState {
 export class HealthService {
   readonly #state: HealthState;
   readonly #maxWatchers: number;
-  readonly #watches = new Set<Watcher>();
+  readonly #watchersEach: number;
+  /** Watcher → the IP of its peer. */
+  readonly #watches = new Map<Watcher, string>();
   #closed = false;
 
-  constructor(state: HealthState, options: { maxWatchers: number }) {
+  /** `watchersEach`: those of one address; nobody is asked for credentials here, and one peer must not take all places. */
+  constructor(state: HealthState, { maxWatchers, watchersEach = maxWatchers }: { maxWatchers: number; watchersEach?: number }) {
     this.#state = state;
-    this.#maxWatchers = options.maxWatchers;
+    this.#maxWatchers = maxWatchers;
+    this.#watchersEach = watchersEach;
   }
 
   /** For `server.addService(HealthService, …)`. */
@@ -69,7 +74,7 @@ export class HealthService {
   /** Ends every watch, and each new one at once: an open stream would hold up the server's stop. Idempotent. */
   close(): void {
     this.#closed = true;
-    for (const watch of [...this.#watches]) watch.fail(stopping());
+    for (const watch of [...this.#watches.keys()]) watch.fail(stopping());
   }
 
   #watch(call: WatchCall): void {
@@ -84,7 +89,11 @@ export class HealthService {
     if (watch.ended) return leave();
     if (this.#closed) return watch.fail(stopping());
     if (this.#watches.size >= this.#maxWatchers) return watch.fail(tooMany(this.#maxWatchers));
-    this.#watches.add(watch);
+    const ip = ipOf(peerOf(call.getPeer()));
+    let same = 0;
+    for (const other of this.#watches.values()) if (other === ip) same++;
+    if (same >= this.#watchersEach) return watch.fail(tooMany(this.#watchersEach, ' from this address'));
+    this.#watches.set(watch, ip);
     watch.send({ status: statusOf(this.#state.get(service)) });
   }
 }
@@ -98,6 +107,6 @@ function stopping(): MusterError {
   return new MusterError('unavailable', 'STOPPING', 'this replica stops; watch another');
 }
 
-function tooMany(maxWatchers: number): MusterError {
-  return new MusterError('resource_exhausted', 'TOO_MANY_WATCHERS', `${maxWatchers} watch already; use Check`, { retryAfterMs: 1000 });
+function tooMany(watchers: number, whence = ''): MusterError {
+  return new MusterError('resource_exhausted', 'TOO_MANY_WATCHERS', `${watchers} watch already${whence}; use Check`, { retryAfterMs: 1000 });
 }

@@ -1,6 +1,6 @@
 import type { Clock, Ids } from '../domain/clock.js';
 import { invalid } from '../domain/errors.js';
-import { allowPool, type Identity } from '../domain/identity.js';
+import { allowPool, type Identity, speakerOf } from '../domain/identity.js';
 import { isTerminal, type JobRecord, type NewJob } from '../domain/job.js';
 import { checkId } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
@@ -91,21 +91,23 @@ export class JobService {
 
   #submit(job: NewJob, identity: Identity | undefined): Promise<Accepted> {
     const { jobs, quotas } = this.#options;
-    if (!quotas) return jobs.submit(job);
+    const by = speakerOf(identity, true);
+    if (!quotas) return jobs.submit(job, { by });
     return quotas.submit(
       identity,
       () => jobs.untilEnded(job.pool, job.id),
-      (told) => jobs.submit(job, told),
+      (told) => jobs.submit(job, { told, by }),
     );
   }
 
   #submitAndWatch(job: NewJob, identity: Identity | undefined): Promise<Watched> {
     const { jobs, quotas } = this.#options;
-    if (!quotas) return jobs.submitAndWatch(job);
+    const by = speakerOf(identity, true);
+    if (!quotas) return jobs.submitAndWatch(job, { by });
     return quotas.submit(
       identity,
       () => jobs.untilEnded(job.pool, job.id),
-      () => jobs.submitAndWatch(job),
+      () => jobs.submitAndWatch(job, { by }),
     );
   }
 

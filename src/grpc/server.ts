@@ -1,5 +1,5 @@
 import { type ServerOptions, type ServiceDefinition, status as Status, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import { systemClock } from '../domain/clock.js';
+import { LONGEST_TIMER_MS, startTimer, systemClock } from '../domain/clock.js';
 import { DEFAULT_POOL } from '../domain/names.js';
 import { type Listener, type Observer, UNOBSERVED } from '../domain/observer.js';
 import type { WorkerManager } from '../fleet/worker-manager.js';
@@ -69,8 +69,9 @@ function optionsOf(limits: Partial<ServerLimits> = {}): ServerOptions {
     'grpc.max_send_message_length': limits.maxSendBytes ?? MIB,
     'grpc.enable_channelz': 0,
     'grpc.max_concurrent_streams': limits.maxStreams ?? 10_000,
-    'grpc.max_connection_age_ms': limits.connectionAgeMs ?? AGE_MS,
-    'grpc.max_connection_age_grace_ms': limits.connectionGraceMs ?? AGE_MS,
+    // grpc-js adds its jitter and counts in 32 bits.
+    'grpc.max_connection_age_ms': Math.min(limits.connectionAgeMs ?? AGE_MS, LONGEST_TIMER_MS / (1 + AGE_JITTER)),
+    'grpc.max_connection_age_grace_ms': Math.min(limits.connectionGraceMs ?? AGE_MS, LONGEST_TIMER_MS),
   };
 }
 
@@ -142,13 +143,17 @@ export async function startGrpcServer(port: number, manager: WorkerManager, serv
 /** Takes no new calls, lets those under way end, and cuts off what is left after `graceMs`. */
 export function stopServer(server: TcpServer, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => {
-      server.forceShutdown();
-      // Cut off, a connection is over for us; `tryShutdown` would wait until its peer has closed it too, and some never do.
-      resolve();
-    }, graceMs);
+    const stopTimer = startTimer(
+      graceMs,
+      () => {
+        server.forceShutdown();
+        // Cut off, a connection is over for us; `tryShutdown` would wait until its peer has closed it too, and some never do.
+        resolve();
+      },
+      true,
+    );
     server.tryShutdown(() => {
-      clearTimeout(timer);
+      stopTimer();
       resolve();
     });
   });

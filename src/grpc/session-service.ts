@@ -2,7 +2,7 @@ import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js'
 import type { Clock, Ids, Random } from '../domain/clock.js';
 import { invalid, MusterError, toError, unavailable } from '../domain/errors.js';
 import { HEARTBEAT, Heartbeat } from '../domain/heartbeat.js';
-import { allowPool, type Identity } from '../domain/identity.js';
+import { allowPool, type Identity, speakerOf } from '../domain/identity.js';
 import { Code, isTerminal } from '../domain/job.js';
 import { checkId } from '../domain/names.js';
 import type { Jobs, Watched } from '../jobs/jobs.js';
@@ -259,9 +259,10 @@ class Session {
       ref = { pool: job.pool, id: job.id };
       allowPool(this.#identity, job.pool, `${field}.pool`);
       first = this.#enter(ref);
+      const by = speakerOf(this.#identity, true);
       const submit = async (told: boolean) => {
-        if (!first) return jobs.submit(job, told);
-        watched = await jobs.submitAndWatch(job);
+        if (!first) return jobs.submit(job, { told, by });
+        watched = await jobs.submitAndWatch(job, { by });
         return watched;
       };
       const { created } = await (quotas ? quotas.submit(this.#identity, () => jobs.untilEnded(job.pool, job.id), submit) : submit(false));

@@ -151,3 +151,8 @@ export function peerOf(peer: string): string {
   const ip = peer.slice(0, colon);
   return formatAddress({ ip: canonicalIp(ip) ?? ip, port });
 }
+
+/** The IP of `ip:port`, without brackets; '' when the peer is not known. */
+export function ipOf(peer: string): string {
+  return peer.slice(0, Math.max(0, peer.lastIndexOf(':'))).replace(/^\[|\]$/g, '');
+}

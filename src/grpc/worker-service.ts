@@ -15,7 +15,7 @@ import {
 } from './generated/muster/v1/worker.js';
 import type { WorkerServiceServer as LegacyServer } from './generated/worker/worker.js';
 import { durationMs, toDuration } from './time.js';
-import type { Unary } from './unary.js';
+import { ipOf, type Unary } from './unary.js';
 
 export interface WorkerServiceOptions {
   manager: WorkerManager;
@@ -125,9 +125,4 @@ export class OrchestratorGrpcServer {
       revoked: reported.revoked.map((lease) => ({ ...lease, done: false, progress: Buffer.alloc(0) })),
     };
   }
-}
-
-/** The IP of `ip:port`; undefined when the peer is not known. */
-function ipOf(peer: string): string {
-  return peer.slice(0, Math.max(0, peer.lastIndexOf(':'))).replace(/^\[|\]$/g, '');
 }

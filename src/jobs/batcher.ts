@@ -8,6 +8,8 @@ export interface BatcherOptions<I, O> {
   maxBytes: number;
   /** Beyond it `add` rejects with `resource_exhausted` TOO_MANY_WAITING. */
   maxQueue: number;
+  /** Nothing is queued and no call is under way. */
+  onIdle?: () => void;
 }
 
 interface Entry<I, O> {
@@ -64,6 +66,7 @@ export class Batcher<I, O> {
       }
     }
     this.#running = false;
+    this.#options.onIdle?.();
   }
 
   #next(): Entry<I, O>[] {
@@ -82,7 +85,7 @@ export class Batcher<I, O> {
   }
 }
 
-/** One batcher a pool, made when it is first needed. Pools are bounded by MAX_POOLS. */
+/** One batcher a pool that has calls under way: an idle one is dropped, so that names which callers invent cost nothing after. */
 export class PoolBatchers<I, O> {
   readonly #make: (pool: string) => BatcherOptions<I, O>;
   readonly #batchers = new Map<string, Batcher<I, O>>();
@@ -91,10 +94,15 @@ export class PoolBatchers<I, O> {
     this.#make = make;
   }
 
+  /** Pools that have calls under way. */
+  get size(): number {
+    return this.#batchers.size;
+  }
+
   add(pool: string, item: I): Promise<O> {
     let batcher = this.#batchers.get(pool);
     if (!batcher) {
-      batcher = new Batcher(this.#make(pool));
+      batcher = new Batcher({ ...this.#make(pool), onIdle: () => this.#batchers.delete(pool) });
       this.#batchers.set(pool, batcher);
     }
     return batcher.add(item);

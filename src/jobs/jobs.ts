@@ -1,9 +1,10 @@
 import { MusterError, toError } from '../domain/errors.js';
+import { ANYBODY } from '../domain/identity.js';
 import { isTerminal, type JobRecord, type JobSpec, type JobState, type NewJob } from '../domain/job.js';
 import type { Observer, Submitting } from '../domain/observer.js';
 import { PAGE_BYTES } from '../store/nodes.js';
 import { indexesOf } from '../store/read-jobs.js';
-import type { Store } from '../store/store.js';
+import { noSuchPool, type Store } from '../store/store.js';
 import type { Matching } from './matching.js';
 import { type Accepted, type Submission, type Submitter, wrongFamily } from './submit.js';
 import type { Ended, Waiters, Waiting } from './waiters.js';
@@ -53,10 +54,10 @@ export class Jobs {
     this.#options = options;
   }
 
-  /** `told`: this replica is told of the job's end (see `untilEnded`). */
-  async submit(spec: NewJob, told = false): Promise<Accepted> {
+  /** `told`: this replica is told of the job's end (see `untilEnded`). `by`: whose word it is (see `speakerOf`). */
+  async submit(spec: NewJob, { told = false, by = ANYBODY } = {}): Promise<Accepted> {
     const seen = this.#options.observer.submitting(spec);
-    const accepted = await this.#submit({ spec, wait: told }, seen);
+    const accepted = await this.#submit({ spec, wait: told, by }, seen);
     seen?.over();
     return accepted;
   }
@@ -72,13 +73,13 @@ export class Jobs {
   /**
    * Submits, and waits for the job's end until `end`. Resolves when the job is accepted. Rejects as `submit` does; what was submitted stays so.
    */
-  async submitAndWatch(spec: NewJob): Promise<Watched> {
+  async submitAndWatch(spec: NewJob, { by = ANYBODY } = {}): Promise<Watched> {
     const { waiters, observer } = this.#options;
     // Listening begins before the job can end: its end may be known before its submission is answered.
     const waiting = waiters.wait(spec.pool, spec.id);
     const seen = observer.submitting(spec);
     try {
-      const { created, state, createdAt } = await this.#submit({ spec, wait: true }, seen);
+      const { created, state, createdAt } = await this.#submit({ spec, wait: true, by }, seen);
       if (created || !isTerminal(state)) {
         const ours = { spec, createdAt: created ? createdAt : 0 };
         const ended = async () => {
@@ -111,7 +112,7 @@ export class Jobs {
     const records = await store.readJobs(pool, ids, { bodies: false });
     const there = ids.filter((_, i) => records[i]);
     if (there.length === 0) return ids.map(() => undefined);
-    await store.enter(pool);
+    if (records.some((record) => record && !isTerminal(record.state))) await store.enter(pool);
     const waits = new Map<string, Waiting>();
     try {
       for (const id of there) if (!waits.has(id)) waits.set(id, waiters.wait(pool, id));
@@ -191,6 +192,7 @@ export class Jobs {
         offset = 0;
       }
     }
+    if (jobs.length === 0) await store.requirePool(pool);
     await this.#explain(pool, jobs);
     return { jobs, next: index < indexes.length ? `${index}.${offset}` : '' };
   }
@@ -198,13 +200,15 @@ export class Jobs {
   /** `who`: the operator. */
   async pause(pool: string, on: boolean, who = ''): Promise<void> {
     const { store, matching } = this.#options;
-    await store.enter(pool);
-    await matching.call(pool, () => store.jobs.pause(pool, on, who));
+    const changed = await matching.call(pool, () => store.jobs.pause(pool, on, who));
+    if (changed === undefined) throw noSuchPool(pool);
   }
 
   /** A bounded part of the work: call until done. */
   async purge(pool: string, scope: 'queued' | 'buried', who = ''): Promise<{ purged: number; done: boolean }> {
-    const purged = await this.#options.store.jobs.purge(pool, scope, BULK, who);
+    const { store } = this.#options;
+    const purged = await store.jobs.purge(pool, scope, BULK, who);
+    if (purged === 0) await store.requirePool(pool);
     return { purged, done: purged < BULK };
   }
 
@@ -214,6 +218,7 @@ export class Jobs {
     const [index] = indexesOf(pool, 'failed');
     if (!index) return { retried: 0, done: true };
     const ids = await store.readJobIndex(index, 0, BULK);
+    if (ids.length === 0) await store.requirePool(pool);
     if (ids.length === 0) return { retried: 0, done: true };
     const answers = await matching.call(pool, () =>
       store.jobs.retry(
@@ -225,6 +230,11 @@ export class Jobs {
     const retried = answers.filter((answer) => answer === 'retried').length;
     // What the workers of the pool cannot run stays where it is: a page of nothing else is the end.
     return { retried, done: ids.length < BULK || retried === 0 };
+  }
+
+  /** A bounded part of the work: call until done. Rejects with `not_found` and `failed_precondition` POOL_IN_USE. `who`: the operator. */
+  async deletePool(pool: string, who = ''): Promise<{ done: boolean }> {
+    return { done: await this.#options.store.deletePool(pool, BULK, who) };
   }
 
   async #submit(submission: Submission, seen: Submitting | undefined): Promise<Accepted> {

@@ -68,6 +68,11 @@ export class Running {
     return [...(this.#ofWorker.get(`${pool} ${worker}`) ?? [])];
   }
 
+  /** Of everything that runs. */
+  *pools(): Generator<string> {
+    for (const { pool } of this.#attempts.values()) yield pool;
+  }
+
   all(): IterableIterator<Attempt> {
     return this.#attempts.values();
   }

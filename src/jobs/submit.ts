@@ -9,8 +9,8 @@ import type { Matching } from './matching.js';
 export interface SubmitterOptions {
   jobs: JobScripts;
   matching: Matching;
-  /** Before anything of a pool is written. */
-  enter: (pool: string) => Promise<void>;
+  /** Around what may be the first thing of a pool (see Store). */
+  within: <T>(pool: string, by: string, run: () => Promise<T>) => Promise<T>;
   maxWaiting: number;
   batchMax: number;
   batchBytes: number;
@@ -22,6 +22,8 @@ export interface Submission {
   spec: NewJob;
   /** This replica wants to be told of the job's end. */
   wait: boolean;
+  /** Whose word it is (see `speakerOf`); a new pool is theirs. */
+  by: string;
 }
 
 /** What became of a submission. `createdAt`: Redis' time in ms; meaningful when it was created. */
@@ -58,9 +60,8 @@ export class Submitter {
    * `failed_precondition` WRONG_FAMILY, `unavailable` (it may be there: submit it again under the same id).
    */
   async submit(submission: Submission): Promise<Accepted> {
-    const { spec } = submission;
-    await this.#options.enter(spec.pool);
-    const { status, now } = await this.#batches.add(spec.pool, submission);
+    const { spec, by } = submission;
+    const { status, now } = await this.#options.within(spec.pool, by, () => this.#batches.add(spec.pool, submission));
     switch (status.kind) {
       case 'created':
         return { created: true, state: spec.notBefore > now ? 'scheduled' : 'waiting', createdAt: now };

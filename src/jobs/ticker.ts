@@ -90,26 +90,39 @@ export class Ticker {
     }
   }
 
-  /** Ticks every pool once, and where there is much to do more often. Leaves out the pools of a shard whose last round has not ended. */
+  /** Ticks every pool, and those with more to do again at once. Leaves out the pools of a shard whose last round has not ended. */
   async runOnce(): Promise<void> {
     const pools = await this.#options.store.pools();
-    await this.#lanes.run(pools, (pool) => this.#tick(pool));
+    for (let left = pools; left.length > 0 && !this.#stop.signal.aborted; ) {
+      const more: string[] = [];
+      await this.#lanes.run(left, async (pool) => {
+        if (await this.#tick(pool)) more.push(pool);
+      });
+      left = more;
+    }
   }
 
-  async #tick(pool: string): Promise<void> {
+  async #tick(pool: string): Promise<boolean> {
     const { store, matching, finishedKept, buriedKept, onDeadHomes, onError } = this.#options;
+    let more = true;
     try {
-      for (let round = 0, more = true; more && round < ROUNDS; round++) {
+      for (let round = 0; more && round < ROUNDS; round++) {
         const homes = await matching.call(pool, async () => {
           const matched = await store.jobs.tick(pool, { limit: LIMIT, finishedKept, buriedKept });
           more = matched.more;
           return { ...matched, more: false };
         });
+        if (homes === 'gone') {
+          await store.unlist(pool);
+          return false;
+        }
         if (homes.length > 0) await onDeadHomes(pool, homes);
         if (more) failpoint('tick-page');
       }
+      return more;
     } catch (error) {
       onError(error);
+      return false;
     }
   }
 }

@@ -71,6 +71,11 @@ export class Vouching {
     return said.reduce((sum, n) => sum + n, 0);
   }
 
+  /** Only these pools have links here. */
+  forget(linked: ReadonlySet<string>): void {
+    for (const pool of this.#beats.keys()) if (!linked.has(pool)) this.#beats.delete(pool);
+  }
+
   /** This replica is no home from now on: others take its workers. Each lease is kept for a last time. */
   async leave(): Promise<void> {
     this.#leaving = true;

@@ -78,6 +78,11 @@ export class Waiters {
     return { ended, end, drop };
   }
 
+  /** Where somebody waits. */
+  *pools(): Generator<string> {
+    for (const waiters of this.#waiters.values()) for (const { pool } of waiters) yield pool;
+  }
+
   /** This replica's finish ended it. */
   ended(pool: string, id: string, end: End): void {
     this.#settle(pool, id, { kind: 'end', end });

@@ -214,7 +214,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
   const submitter = new Submitter({
     jobs: store.jobs,
     matching,
-    enter: (pool) => store.enter(pool),
+    within: (pool, by, run) => store.within(pool, by, run),
     maxWaiting: config.MAX_WAITING,
     ...batches,
     observer,
@@ -229,6 +229,7 @@ export function createCore({ config, store, clock, random, checks, observer, sto
     matching,
     dispatcher,
     finisher,
+    running,
     waiters,
     submitter,
     links,

@@ -28,6 +28,9 @@ const WORDS: Record<string, { level: Level; words: string }> = {
   'job.retried': { level: 'info', words: 'dead letter taken out' },
   'pool.paused': { level: 'info', words: 'pool paused' },
   'pool.resumed': { level: 'info', words: 'pool resumed' },
+  'pool.forgotten': { level: 'info', words: 'the pool was empty for POOL_IDLE_MS and is forgotten' },
+  'pool.deleted': { level: 'info', words: 'the pool is deleted' },
+  'pool.clock': { level: 'warn', words: 'the clock of Redis stepped back: the pool keeps its time and follows within hours' },
   'pool.grace': { level: 'warn', words: 'nobody ticked for a while: nothing expires until the grace is over' },
 };
 

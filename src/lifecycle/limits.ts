@@ -10,11 +10,13 @@ const EXACT_LIST = 4096;
 
 /** A worker of which nothing was heard for so many intervals is asked by nobody: its home asks after two. */
 const SILENT_INTERVALS = 6;
+/** So many dead workers a pool are kept until FORGET_MS: one that gives itself a new ID in each life must not fill Redis. */
+const DEAD_KEPT = 1_000;
 
 /** The configuration's part in the scripts. */
 export function scriptLimits(config: Config): ScriptLimits {
   const { DELIVERY_MS, LEASE_MS, HOME_TTL_MS, TICK_STALE_MS, OUTAGE_GRACE_MS, REATTACH_GRACE_MS, QUARANTINE_MAX_MS, HANDOVER_BACKOFF_MS } = config;
-  const { BURIED_RETENTION_MS, FORGET_MS, MAX_HANDOVERS, EVENTS_KEPT } = config;
+  const { BURIED_RETENTION_MS, FORGET_MS, POOL_IDLE_MS, MAX_HANDOVERS, EVENTS_KEPT } = config;
   return {
     SILENT_MS: SILENT_INTERVALS * config.HEALTH_INTERVAL_MS,
     DELIVERY_MS,
@@ -27,6 +29,8 @@ export function scriptLimits(config: Config): ScriptLimits {
     HANDOVER_BACKOFF_MS,
     BURIED_RETENTION_MS,
     FORGET_MS,
+    DEAD_KEPT,
+    POOL_IDLE_MS,
     MAX_HANDOVERS,
     EVENTS_KEPT,
     MATCH_BOUND,

@@ -54,7 +54,7 @@ export class Replica {
   readonly #schedule: HealthSchedule;
   readonly #sweeper: Sweeper;
   readonly #health = new HealthState();
-  readonly #healthService = new HealthService(this.#health, { maxWatchers: 1000 });
+  readonly #healthService = new HealthService(this.#health, { maxWatchers: 1000, watchersEach: 100 });
   readonly #probes: Probes | undefined;
   readonly #loops: Loop[];
   readonly #onError: (error: unknown) => void;
@@ -85,6 +85,7 @@ export class Replica {
       home: this.id,
       limits: scriptLimits(config),
       maxPools: config.MAX_POOLS,
+      poolsEach: config.QUOTA_POOLS,
       clock,
       random,
       onError,
@@ -100,7 +101,7 @@ export class Replica {
       intervalMs: config.HEALTH_INTERVAL_MS,
       takeMs: config.CHECK_TAKE_MS,
       concurrency: HEALTH_CONCURRENCY,
-      sweep: () => this.#store.publishSweep(clock.now()),
+      sweep: () => this.#store.publishSweep(),
       searchOrphans: () => this.#core.manager.searchOrphans(),
       alone: async () => (await this.#store.readReplicas()).every(({ id, draining }) => id === this.id || draining),
       check: (target) => this.#core.manager.check(target),
@@ -270,7 +271,7 @@ export class Replica {
   }
 
   #eachSecond(): void {
-    const { vouching, matching, links, waiters, judgement, attacher } = this.#core;
+    const { vouching, matching, links, waiters, running, judgement, attacher } = this.#core;
     attacher.renewOld();
     this.#sendAwayWithoutRedis();
     this.#observer.lagged(judgement.turn());
@@ -279,10 +280,13 @@ export class Replica {
     // None is awaited: what one Redis server does not answer must not keep from the others what is theirs. Each leaves out what it still waits for.
     vouching.runOnce().catch(this.#onError);
     matching.recover().catch(this.#onError);
-    // A pool with workers here stays on the list of pools, though Redis may have lost its data: what is not on it is never ticked.
-    const pools = new Set([...links.all()].map(({ ref }) => ref.pool));
-    for (const pool of pools) this.#store.enter(pool).catch(this.#onError);
+    // A pool with workers here exists and is on the list of pools, though Redis may have lost its data: what is not on it is never ticked.
+    const linked = new Set([...links.all()].map(({ ref }) => ref.pool));
+    for (const pool of linked) this.#store.enter(pool).catch(this.#onError);
     this.#store.noteReplication().catch(this.#onError);
+    const used = new Set([...linked, ...waiters.pools(), ...running.pools()]);
+    for (const pool of this.#store.heard) if (!used.has(pool) && !this.#store.isKnown(pool)) this.#store.forget(pool);
+    vouching.forget(linked);
   }
 
   /** For so long this replica is on the list of replicas after it has said that it lives. */

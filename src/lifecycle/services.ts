@@ -68,6 +68,7 @@ export function createServices(options: ServicesOptions): Services {
     backoffMs: config.BACKOFF_MS,
     maxBackoffMs: config.BACKOFF_MAX_MS,
     retentionMs: config.RETENTION_MS,
+    maxRetentionMs: config.MAX_RETENTION_MS,
   };
   const workerLimits = { maxSlots: config.MAX_SLOTS, legacyPool: config.LEGACY_POOL, maxResultBytes: config.MAX_RESULT_BYTES };
   // Two silent intervals are as long as a replica may be silent before its peers take it for dead.

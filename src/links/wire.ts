@@ -1,6 +1,7 @@
 import { type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { type Answer, answered, broken, isGrpc, unsent } from '../domain/answer.js';
 import type { Clock } from '../domain/clock.js';
+import { deadlineIn } from '../domain/deadline.js';
 import { toError } from '../domain/errors.js';
 import { Code } from '../domain/job.js';
 import { type Address, formatAddress } from '../domain/worker.js';
@@ -9,9 +10,6 @@ import { type Handshake, handshake, saidNo } from './handshake.js';
 import { Line } from './line.js';
 import { type Asking, Retired } from './retired.js';
 import type { WorkerTls } from './security.js';
-
-/** grpc-js counts deadlines in 32 bits, and rounds them up to seconds on the wire: a longer one would have passed already. */
-const LONGEST_DEADLINE_MS = 2_147_000_000;
 
 export interface WireOptions {
   clock: Clock;
@@ -206,11 +204,12 @@ export class Wire {
     this.#watch(line);
     return new Promise((resolve) => {
       let headers = false;
-      const deadline = this.#options.clock.now() + Math.min(Math.max(1, leftMs), LONGEST_DEADLINE_MS);
+      // Without a deadline it ends with its lease: the script that ends that tells its owner to cancel the call.
+      const options = deadlineIn(this.#options.clock, Math.max(1, leftMs));
       try {
         const { path, bytes, metadata = new Metadata() } = request;
         const call = untraced(() =>
-          line.client.makeUnaryRequest(path, identity, identity, bytes, metadata, { deadline }, (error, response) => {
+          line.client.makeUnaryRequest(path, identity, identity, bytes, metadata, options, (error, response) => {
             stop.act = undefined;
             resolve(error === null ? answered(response) : this.#failed(line, error, call.getPeer(), headers));
             line.ended();

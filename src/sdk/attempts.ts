@@ -1,7 +1,7 @@
 import type { Clock } from '../domain/clock.js';
 import { Code } from '../domain/job.js';
 import type { Assignment, Held, Result } from '../grpc/generated/muster/v1/common.js';
-import { sdkClock, TIMER_MAX_MS } from './clock.js';
+import { sdkClock } from './clock.js';
 import { fromDuration } from './duration.js';
 import { type AbortWhy, JobAborted, PermanentError } from './errors.js';
 import { Newest, Remembered } from './memory.js';
@@ -238,7 +238,7 @@ export class Attempts {
   /** The work's end, or at its deadline that its time is over, whichever is first. */
   private answer(assignment: Assignment, work: Promise<Result>, abortIt: () => void): Promise<Result> {
     const timeoutMs = fromDuration(assignment.runTimeout) ?? 0;
-    if (timeoutMs <= 0 || timeoutMs > TIMER_MAX_MS) return work;
+    if (timeoutMs <= 0) return work;
     return new Promise((resolve) => {
       const cancel = this.clock.after(timeoutMs, () => {
         abortIt();

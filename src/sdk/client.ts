@@ -7,6 +7,7 @@ import { ApiError } from './api-error.js';
 import { Backoff } from './backoff.js';
 import { sdkClock } from './clock.js';
 import { type Api, connectBy } from './connect.js';
+import { checkMs } from './duration.js';
 import { type AnyJob, type Codecs, type InputSent, jobOf, type OutputReceived } from './job.js';
 import { type JobInfo, type JobStateName, outputOf, stateNumber, toJobInfo } from './job-info.js';
 import type { Pending } from './pendings.js';
@@ -87,6 +88,7 @@ export class Client implements AsyncDisposable {
     const { giveUpMs = GIVE_UP_MS, maxPending = PENDING_MAX } = options;
     const { clock = sdkClock, random = systemRandom, ids = systemIds } = options;
     const access = new Access(options, clock);
+    checkMs(giveUpMs, 'giveUpMs');
     this.api = connectBy(access, { clock, deadlineMs: Math.min(CALL_MS, giveUpMs) });
     this.patience = { clock, random, giveUpMs, backoff: new Backoff(random, RETRYING) };
     this.whileFull = new WhileFull(this.patience);
@@ -220,6 +222,7 @@ export class Client implements AsyncDisposable {
 
   /** The outcome, unless the waiting ends first. */
   private within(outcome: Promise<Job>, { signal, deadlineMs = Number.POSITIVE_INFINITY }: WaitOptions): Promise<Job> {
+    checkMs(deadlineMs, 'deadlineMs');
     if (signal === undefined && deadlineMs === Number.POSITIVE_INFINITY) return outcome;
     return new Promise((resolve, reject) => {
       const aborted = () => reject(new ApiError(status.CANCELLED, '', 'the wait was aborted; the job goes on', undefined, { cause: signal?.reason }));

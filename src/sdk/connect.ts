@@ -1,5 +1,6 @@
 import { type Client, type ClientOptions, type CallOptions as GrpcCallOptions, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock } from '../domain/clock.js';
+import { deadlineIn } from '../domain/deadline.js';
 import { HealthService } from '../grpc/generated/grpc/health/v1/health.js';
 import { AdminServiceService, type WatchEventsRequest, type WatchEventsResponse } from '../grpc/generated/muster/v1/admin.js';
 import { JobServiceService } from '../grpc/generated/muster/v1/job.js';
@@ -73,7 +74,7 @@ export function connectBy(access: Access, { deadlineMs = DEADLINE_MS, clock = sd
   const connection: Connection = { access, client: access.client(CHANNEL), open: new Set(), closed: false };
   const bounds = (call: CallOptions, fallbackMs: number): Bounded => {
     const ms = call.deadlineMs ?? fallbackMs;
-    return { ms, grpc: Number.isFinite(ms) ? { deadline: clock.now() + ms } : {} };
+    return { ms, grpc: deadlineIn(clock, ms) };
   };
   const methods: Record<string, unknown> = {};
   for (const service of [JobServiceService, WorkerServiceService, AdminServiceService, HealthService]) {

@@ -5,7 +5,7 @@ import { ApiError } from './api-error.js';
 import { Backoff } from './backoff.js';
 import { sdkClock } from './clock.js';
 import type { Api } from './connect.js';
-import { toDuration } from './duration.js';
+import { checkMs, toDuration } from './duration.js';
 import { retrying } from './retrying.js';
 import { producing } from './tracing.js';
 
@@ -29,6 +29,8 @@ export interface RunOptions {
 
 const GIVE_UP_MS = 60_000;
 const CHUNK_MS = 10_000;
+/** What a replica takes as a wait: a longer one is asked for again. */
+const CHUNK_MAX_MS = 86_400_000;
 /** A replica answers when the wait is over; one that has not by so much later is stuck. */
 const SLACK_MS = 3_000;
 /** Between two answers that are not the end: a replica that stops sends its waiters away early, and must not be asked in a tight loop. */
@@ -116,6 +118,7 @@ class Waits {
   constructor(readonly options: RunOptions) {
     this.backoff = new Backoff(options.random ?? systemRandom, PACE);
     this.clock = options.clock ?? sdkClock;
+    for (const name of ['deadlineMs', 'giveUpMs', 'chunkMs'] as const) checkMs(options[name] ?? 0, name);
     this.end = this.clock.monotonic() + (options.deadlineMs ?? Number.POSITIVE_INFINITY);
   }
 
@@ -134,7 +137,7 @@ class Waits {
   async call(make: (wait: Wait) => Promise<Job | undefined>): Promise<Job> {
     const { signal, onRetry, random = systemRandom, giveUpMs = GIVE_UP_MS, chunkMs = CHUNK_MS } = this.options;
     const once = () => {
-      const waitMs = Math.min(this.leftMs(), chunkMs, giveUpMs);
+      const waitMs = Math.min(this.leftMs(), chunkMs, giveUpMs, CHUNK_MAX_MS);
       this.askedAt = this.clock.monotonic();
       return make({ waitMs, deadlineMs: waitMs + SLACK_MS, signal });
     };

@@ -1,6 +1,8 @@
+import type { Http2Server } from 'node:http2';
 import type { Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
 import { systemClock } from '../domain/clock.js';
+import { withoutEndlessTimeout } from '../domain/deadline.js';
 import { UNOBSERVED } from '../domain/observer.js';
 import { DOOR_LIMITS, Door, type DoorOptions } from './door.js';
 import type { ServerTls } from './tls.js';
@@ -20,6 +22,10 @@ export class TcpServer extends Server {
 
   constructor(options?: ServerOptions, door: Partial<TcpOptions> = {}) {
     super(options);
+    const inside = this as unknown as { createHttp2Server(credentials: ServerCredentials): Http2Server };
+    const create = inside.createHttp2Server.bind(this);
+    // Before grpc-js reads them: it counts a timeout in 32 bits.
+    inside.createHttp2Server = (credentials) => create(credentials).prependListener('stream', (_, headers) => withoutEndlessTimeout(headers));
     this.#options = { listener: 'grpc', limits: DOOR_LIMITS, clock: systemClock, observer: UNOBSERVED, ...door };
   }
 

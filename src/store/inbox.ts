@@ -56,6 +56,15 @@ export class Inbox {
     this.#subscriber.renew();
   }
 
+  get pools(): string[] {
+    return [...this.#pools.keys()];
+  }
+
+  /** Hints of that pool are of no use here any more. */
+  forget(pool: string): void {
+    if (this.#pools.delete(pool)) this.#subscriber.forget(keys.home(pool, this.#home));
+  }
+
   stop(): Promise<void> {
     return this.#subscriber.stop();
   }

@@ -9,6 +9,8 @@ const pool = (name: string) => `muster:{${name}}:`;
 export const keys = {
   /** SET: pool names, each added before anything of the pool is written. */
   pools: 'muster:pools',
+  /** HASH: pool → the identity that named it first; for QUOTA_POOLS. Pools that an admin made, or somebody without credentials, are not in it. */
+  creators: 'muster:creators',
   /** STRING: the schema's version; a replica does not start beside one that it cannot work with. */
   schema: 'muster:schema',
   /** HASH + TTL: one replica: address, version, links, started, draining, listens. */
@@ -19,14 +21,14 @@ export const keys = {
   lock: (what: string) => `muster:lock:${what}`,
   /** CHANNEL: every replica looks at its links now. */
   sweep: 'muster:sweep',
-  /** STRING: time (ms) of the last sweep that BullMQ fired. */
+  /** STRING: time (ms) of the last sweep that BullMQ fired, by the clock of Redis. */
   swept: 'muster:swept',
   /** PREFIX: BullMQ's own keys, which are BullMQ's to describe: health sweeps and checks. */
   bull: 'muster:{bull}',
 
   /** PATTERN: of SCAN: all keys of one pool, or (`*`) of all. */
   ofPool: (name: string) => `${pool(name)}*`,
-  /** HASH: the pool: `fence`, `ticked`, `grace`, `paused`, `family`, `methods`, `tombstones`, and counters. KEYS[1] of every script. */
+  /** HASH: the pool: `created`, `idle`, `fence`, `ticked`, `clock`, `shift`, `grace`, `paused`, `family`, `methods`, `tombstones`, and counters. KEYS[1] of every script. */
   meta: (name: string) => `${pool(name)}meta`,
   /** ABSENT: never written. On a Cluster every script names it too, so that Redis refuses the script while the slot is being moved. */
   moving: (name: string) => `${pool(name)}moving`,

@@ -1,5 +1,5 @@
 import Redlock, { ExecutionError, type Lock, ResourceLockedError } from 'redlock';
-import type { Clock, Random } from '../domain/clock.js';
+import { type Clock, type Random, startTimer } from '../domain/clock.js';
 import { toError } from '../domain/errors.js';
 import type { Connection } from './nodes.js';
 import { redisError } from './runner.js';
@@ -13,18 +13,22 @@ export interface Held {
 }
 
 const RETRY_MS = 50;
+/** Holders of one lock may be of two versions, with other times. */
+const LONGEST_TTLS = 4;
 
 /**
  * Mutual exclusion for what is more than one script. An efficiency, never what safety rests on: boot, link and fence checks are.
  * Redlock can hand out a lock that expired while it waited, so it never waits: the retries are here, and each lock is looked at.
  */
 export class Locks {
+  readonly #redis: Connection;
   readonly #redlock: Redlock;
   readonly #user: string;
   readonly #clock: Clock;
   readonly #random: Random;
 
   constructor(redis: Connection, user: string, clock: Clock, random: Random) {
+    this.#redis = redis;
     this.#redlock = new Redlock([redis], { retryCount: 0, driftFactor: 0.01, automaticExtensionThreshold: 0 });
     // Failures of single servers are reported through each call.
     this.#redlock.on('error', () => undefined);
@@ -52,21 +56,32 @@ export class Locks {
       return await this.#redlock.acquire([key], ttlMs);
     } catch (error) {
       const failure = await firstVote(error);
-      if (failure instanceof ResourceLockedError) return undefined;
+      if (failure instanceof ResourceLockedError) {
+        await this.#bound(key, ttlMs);
+        return undefined;
+      }
       throw redisError(failure, 'a lock', this.#user);
+    }
+  }
+
+  /** A lock that is further from its end than any is given out for was taken before the clock of Redis stepped back: its end follows the step. */
+  async #bound(key: string, ttlMs: number): Promise<void> {
+    try {
+      if ((await this.#redis.pttl(key)) > LONGEST_TTLS * ttlMs) await this.#redis.pexpire(key, ttlMs);
+    } catch (error) {
+      throw redisError(toError(error), 'a lock', this.#user);
     }
   }
 
   #hold(lock: Lock, endsAt: number): Held {
     const controller = new AbortController();
     const remainingMs = () => endsAt - this.#clock.monotonic();
-    const timer = setTimeout(() => controller.abort(new Error('the lock ran out')), Math.max(0, remainingMs()));
-    timer.unref();
+    const stopTimer = startTimer(remainingMs(), () => controller.abort(new Error('the lock ran out')));
     return {
       signal: controller.signal,
       remainingMs,
       release: async () => {
-        clearTimeout(timer);
+        stopTimer();
         // Not released means that it runs out by itself.
         await lock.release().catch(() => undefined);
       },

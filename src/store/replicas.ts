@@ -22,6 +22,9 @@ export async function writeReplica(redis: Connection, record: ReplicaRecord, ttl
   const [seconds] = await nodeOf(redis, keys.replicas).time();
   const now = Number(seconds) * 1_000;
   const { address, version, links, startedAt, draining, listens } = record;
+  // What is ahead of now by more was written before the clock of Redis stepped back: it ends as it would have, unless its replica writes again.
+  const ahead = await redis.zrangebyscore(keys.replicas, `(${now + 10 * ttlMs}`, '+inf');
+  await Promise.allSettled(ahead.flatMap((id) => [redis.zadd(keys.replicas, 'XX', 'LT', now, id), redis.pexpire(keys.replica(id), ttlMs, 'LT')]));
   // Two, because on a Cluster they are in two places; each is whole: a record without its end would stay for ever.
   await Promise.all([
     redis

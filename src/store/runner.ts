@@ -30,6 +30,8 @@ export interface ScriptLimits {
   BURIED_RETENTION_MS: number;
   FORGET_MS: number;
   SILENT_MS: number;
+  DEAD_KEPT: number;
+  POOL_IDLE_MS: number;
   MAX_HANDOVERS: number;
   EVENTS_KEPT: number;
   /** Pairs and discarded entries that one call handles. */
@@ -39,6 +41,9 @@ export interface ScriptLimits {
   /** Up to that length a list loses an entry at once; beyond it keeps a tombstone. */
   EXACT_LIST: number;
 }
+
+/** Pools whose highest fence a replica remembers each by itself: as many as there may be, and some that are gone. */
+const SEEN_POOLS = 4_096;
 
 const CLOCK = `local function now_us() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end`;
 /** The tests' clock: µs under a key, which they set. The only difference between their scripts and these. */
@@ -53,6 +58,8 @@ export interface RunnerOptions {
   clock: Clock;
   /** Default: nobody. */
   observer?: Observer;
+  /** A script found that the pool does not exist (any more). */
+  onNoPool?: (pool: string) => void;
   testClock?: boolean;
   /** Changes a composed script before it is used. For tests alone: that they go red when a script is wrong. */
   mutate?: (source: string) => string;
@@ -69,9 +76,12 @@ export class ScriptRunner {
   readonly #user: string;
   readonly #clock: Clock;
   readonly #mutate: (source: string) => string;
+  readonly #onNoPool: (pool: string) => void;
   readonly #sources = new Map<string, { sha: string; source: string }>();
   /** Highest fence seen, a pool: a Redis that lost its newest writes must not issue them again. 2^53 µs is the year 2255. */
   readonly #seen = new Map<string, number>();
+  /** The highest of those pools that `seen` has no room for. */
+  #seenOfOthers = 0;
 
   constructor(redis: Connection, options: RunnerOptions) {
     this.#redis = redis;
@@ -79,6 +89,7 @@ export class ScriptRunner {
     this.#home = options.home;
     this.#user = options.user;
     this.#clock = options.clock;
+    this.#onNoPool = options.onNoPool ?? (() => undefined);
     this.#mutate = options.mutate ?? ((source) => source);
     const limits = Object.entries(options.limits).map(([name, value]) => `local ${name} = ${value}`);
     // On a Cluster every node would pass on what is published, and only the slot's own node what is published to it.
@@ -113,6 +124,10 @@ export class ScriptRunner {
 
   saw(pool: string, fence: number): void {
     if (fence > (this.#seen.get(pool) ?? 0)) this.#seen.set(pool, fence);
+    if (this.#seen.size <= SEEN_POOLS) return;
+    const [oldest = '', highest = 0] = [...this.#seen].at(0) ?? [];
+    this.#seen.delete(oldest);
+    this.#seenOfOthers = Math.max(this.#seenOfOthers, highest);
   }
 
   /**
@@ -121,7 +136,7 @@ export class ScriptRunner {
    */
   async run<N extends ScriptName>(name: N, pool: string, args: Args<N>, items: readonly Each<N>[] = [], variant: string = name): Promise<Reply> {
     const script = scripts[name];
-    const argv: Arg[] = [this.#home, this.#seen.get(pool) ?? 0];
+    const argv: Arg[] = [this.#home, this.#seen.get(pool) ?? this.#seenOfOthers];
     for (const field of script.args) argv.push(args[field as keyof Args<N>]);
     for (const item of items) for (const field of script.each) argv.push(item[field as keyof Each<N>]);
     const source = this.#sources.get(variant);
@@ -130,7 +145,9 @@ export class ScriptRunner {
     try {
       return await this.#evaluate(source, pool, argv);
     } catch (error) {
-      throw redisError(toError(error), name, this.#user);
+      const failure = redisError(toError(error), name, this.#user);
+      if (failure.reason === 'NO_POOL') this.#onNoPool(pool);
+      throw failure;
     } finally {
       this.observer.redis('script', name, this.#clock.monotonic() - before);
     }
@@ -165,6 +182,8 @@ export function redisError(error: Error, what: string, user: string): MusterErro
   if (message.startsWith('EXECABORT') && refused) return redisError(refused, what, user);
   if (message.includes('enableOfflineQueue') || message.includes("Stream isn't writeable"))
     return unavailable('REDIS_AWAY', 'Redis is not reachable: try again', error);
+  if (message.startsWith('NOPOOL'))
+    return unavailable('NO_POOL', `the pool was deleted, or Redis lost its data: ${what} did nothing, try again`, error);
   const known = redisRefusal(error, user) ?? redisReplyError(error, what);
   if (known) return known;
   if (error.name !== 'ReplyError') {

@@ -8,7 +8,18 @@ local META = KEYS[1]
 local HOME = ARGV[1]
 local SEEN = tonumber(ARGV[2])
 local US = now_us()
-local NOW = math.floor(US / 1000)
+local RAW = math.floor(US / 1000)
+local LATEST, SHIFT
+local ENTERED
+do
+  local v = call('HMGET', META, 'ticked', 'clock', 'shift', 'created')
+  LATEST = math.max(tonumber(v[1] or 0), tonumber(v[2] or 0))
+  SHIFT = tonumber(v[3] or 0)
+  ENTERED = (v[4] or v[1]) and true or false
+end
+local ahead = RAW + SHIFT - LATEST
+if ahead < 0 or (SHIFT > 0 and ahead > TICK_STALE_MS) then SHIFT = math.max(0, LATEST - RAW) end
+local NOW = RAW + SHIFT
 local function int(n) return string.format('%d', n) end
 local NOW_TEXT = int(NOW)
 local function job_key(id) return P .. 'job:' .. id end
@@ -27,7 +38,13 @@ local function score(key, member, value)
   scores[key][member] = value
 end
 local function doom(key) doomed[#doomed + 1] = key end
+local function keep_time()
+  if LATEST == 0 or NOW - LATEST <= TICK_STALE_MS then return end
+  call('HSET', META, 'clock', NOW_TEXT)
+  LATEST = NOW
+end
 local function flush()
+  if next(counts) or next(scores) then keep_time() end
   for name, n in pairs(counts) do
     if n ~= 0 then call('HINCRBY', META, name, n) end
   end
@@ -86,6 +103,7 @@ local function bury_worker(w, reason)
   call('ZREM', P .. 'workers', w.id)
   call('ZREM', DEADLINES, '@' .. w.id)
   call('ZADD', P .. 'dead', NOW, w.id)
+  call('UNLINK', worker_key(w.id) .. ':labels', worker_key(w.id) .. ':kinds')
   if w.address and call('HGET', ADDRESSES, w.address) == w.id then call('HDEL', ADDRESSES, w.address) end
   event('worker.dead', w.id, 'reason', reason)
 end
@@ -391,7 +409,10 @@ local function claim(w, link)
   return true
 end
 local function done(reply, more)
-  if fence then call('HSET', META, 'fence', int(fence)) end
+  if fence and ENTERED then
+    keep_time()
+    call('HSET', META, 'fence', int(fence))
+  end
   flush()
   return { reply, assigned, more, news[1] and news or nil }
 end`;
@@ -427,6 +448,44 @@ local function own(w, by)
     call('HSET', worker_key(w.id), 'owner', by)
   elseif w.state == 'dead' then
     call('HDEL', worker_key(w.id), 'owner')
+  end
+end`;
+const pools = String.raw`local function drop_pool()
+  call('UNLINK', META, ADDRESSES, P .. 'workers', P .. 'dead', FREE, waiting_key(0), waiting_key(1), waiting_key(2), waiting_key(3), LEASES, LATER,
+    DEADLINES, P .. 'buried', P .. 'finished', P .. 'homes', P .. 'descriptors', P .. 'events')
+  ENTERED, LATEST = false, 0
+end
+local function is_empty()
+  return call('EXISTS', P .. 'workers', P .. 'dead', waiting_key(0), waiting_key(1), waiting_key(2), waiting_key(3), LEASES, LATER, P .. 'buried',
+    P .. 'finished') == 0
+end
+local function drop_expired(key, most)
+  local n, page = 0, 1
+  while n < most do
+    local ids, before = call('ZRANGE', key, n, math.min(n + page, most) - 1), n
+    for _, id in ipairs(ids) do
+      if call('EXISTS', job_key(id)) == 1 then break end
+      n = n + 1
+    end
+    if n < before + page then break end
+    page = 50
+  end
+  if n > 0 then call('ZREMRANGEBYRANK', key, 0, n - 1) end
+  return n
+end
+local function forget_workers(ids)
+  for _, id in ipairs(ids) do
+    call('ZREM', P .. 'dead', id)
+    local key = worker_key(id)
+    if call('HGET', key, 'listed') == '1' then call('LREM', FREE, 0, id) end
+    call('UNLINK', key)
+  end
+end
+local function forget_buried(ids)
+  for _, id in ipairs(ids) do
+    call('ZREM', P .. 'buried', id)
+    local key = job_key(id)
+    if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
   end
 end`;
 const workers = String.raw`local function worker_get(id)
@@ -493,6 +552,7 @@ local function bench(w, state, reason)
   call('HSET', worker_key(w.id), 'reason', reason)
 end
 local function suspect(w, reason)
+  keep_time()
   bench(w, 'suspect', reason)
   call('HSET', worker_key(w.id), 'suspected', NOW_TEXT)
   event('worker.suspect', w.id, 'reason', reason)
@@ -562,6 +622,7 @@ return done({ 'ok', w.link, leases }, more)`].join('\n'),
     readOnly: false,
     source: [base, workers, owners, jobs, bury, match, String.raw`local id, boot, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local function items() local i, n = 8, #ARGV return function() i = i + 3 if i <= n then return unpack(ARGV, i, i + 2) end end end
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', {}, {} }, 0) end
@@ -879,6 +940,7 @@ return { findings, unsure, doubts }`].join('\n'),
     readOnly: false,
     source: [base, workers, jobs, match, String.raw`local leaving = ARGV[3]
 local function items() local i, n = -2, #ARGV return function() i = i + 6 if i <= n then return unpack(ARGV, i, i + 5) end end end
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 if leaving == '1' then
   call('ZADD', P .. 'homes', 0, HOME)
 else
@@ -956,6 +1018,33 @@ end
 flush()
 return reply`].join('\n'),
   },
+  delete_pool: {
+    args: ['limit', 'who'],
+    each: [],
+    denyOom: false,
+    readOnly: false,
+    source: [base, acts, workers, jobs, pools, match, String.raw`local limit, who = ARGV[3], ARGV[4]
+if not ENTERED then return done({ 'unknown', 0 }, 0) end
+local workers_ = call('ZCARD', P .. 'workers')
+if workers_ > 0 then return done({ 'workers', workers_ }, 0) end
+local jobs_ = backlog() + call('ZCARD', LEASES)
+if jobs_ > 0 then return done({ 'jobs', jobs_ }, 0) end
+limit = tonumber(limit)
+local dead = call('ZRANGE', P .. 'dead', 0, limit - 1)
+forget_workers(dead)
+local buried = call('ZRANGE', P .. 'buried', 0, limit - 1)
+forget_buried(buried)
+local finished = call('ZRANGE', P .. 'finished', 0, limit - 1)
+for _, id in ipairs(finished) do
+  local key = job_key(id)
+  call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':result', key .. ':error', key .. ':progress')
+end
+if #finished > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, #finished - 1) end
+if not is_empty() then return done({ 'more', 0 }, 0) end
+drop_pool()
+news[#news + 1] = { 'pool.deleted', '', 'identity', who }
+return done({ 'deleted', 0 }, 0)`].join('\n'),
+  },
   deregister: {
     args: ['worker', 'boot', 'timeout', 'by'],
     each: [],
@@ -989,6 +1078,7 @@ return done({ 'ok', held }, more)`].join('\n'),
     denyOom: true,
     readOnly: false,
     source: [base, acts, String.raw`local set, who = ARGV[3], ARGV[4]
+if not ENTERED then return 'unknown' end
 call('SET', P .. 'descriptors', set)
 act(who, 'PutPoolDescriptors', '')
 return '1'`].join('\n'),
@@ -1034,6 +1124,13 @@ if was ~= w.drained then
 end
 local more = match()
 return done(w.state, more)`].join('\n'),
+  },
+  enter: {
+    args: [],
+    each: [],
+    denyOom: true,
+    readOnly: false,
+    source: [base, String.raw`return call('HSETNX', META, 'created', NOW_TEXT)`].join('\n'),
   },
   finish: {
     args: ['claims'],
@@ -1142,8 +1239,7 @@ return done(0, more)`].join('\n'),
     denyOom: false,
     readOnly: false,
     source: [base, workers, jobs, match, String.raw`local offset, limit = ARGV[3], ARGV[4]
-local grace = tonumber(call('HGET', META, 'grace') or 0)
-local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW < grace and '+inf' or NOW + DELIVERY_MS, 'LIMIT', offset, limit)
+local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW + DELIVERY_MS, 'LIMIT', offset, limit)
 local homes = {}
 for _, id in ipairs(due) do
   if string.sub(id, 1, 1) ~= '!' then
@@ -1186,6 +1282,7 @@ return done({ page_[1], found }, 0)`].join('\n'),
     denyOom: false,
     readOnly: false,
     source: [base, acts, workers, jobs, match, String.raw`local on, who = ARGV[3], ARGV[4]
+if not ENTERED then return done('unknown', 0) end
 local was = call('HGET', META, 'paused') == '1'
 if on == '1' then call('HSET', META, 'paused', '1') else call('HDEL', META, 'paused') end
 if was ~= (on == '1') then
@@ -1234,7 +1331,7 @@ return done({ 'ok', w.state }, more)`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, acts, workers, jobs, match, String.raw`local scope, limit, who = ARGV[3], ARGV[4], ARGV[5]
+    source: [base, acts, workers, jobs, pools, match, String.raw`local scope, limit, who = ARGV[3], ARGV[4], ARGV[5]
 local n = 0
 limit = tonumber(limit)
 if scope == 'queued' then
@@ -1256,12 +1353,9 @@ if scope == 'queued' then
     end
   end
 else
-  for _, id in ipairs(call('ZRANGE', P .. 'buried', 0, limit - 1)) do
-    n = n + 1
-    call('ZREM', P .. 'buried', id)
-    local key = job_key(id)
-    if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
-  end
+  local ids = call('ZRANGE', P .. 'buried', 0, limit - 1)
+  n = #ids
+  forget_buried(ids)
 end
 if n > 0 then
   event('pool.purged', scope, 'count', n)
@@ -1276,6 +1370,7 @@ return n`].join('\n'),
     denyOom: false,
     readOnly: false,
     source: [base, workers, owners, jobs, bury, match, moves, String.raw`local id, boot, derived, address, contract, region, slots, labels, kinds, version, by = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', 0, {} }, 0) end
@@ -1348,7 +1443,7 @@ for worker, job, fence_, link, blocked, reason in items() do
       w.blocked = true
       call('HSET', worker_key(worker), 'blocked', '1')
     end
-    if blocked == '2' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason) end
+    if blocked == '2' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ math.min(j.handovers, 10), reason) end
     if w.state then settle_or_leave(w) end
   end
   reply[#reply + 1] = hit
@@ -1439,6 +1534,7 @@ return reply`].join('\n'),
     readOnly: false,
     source: [base, workers, jobs, match, String.raw`local max_waiting, family = ARGV[3], ARGV[4]
 local function items() local i, n = -10, #ARGV return function() i = i + 15 if i <= n then return unpack(ARGV, i, i + 14) end end end
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 local reply = {}
 local existing, refused, new = {}, {}, 0
 local settled, tombstones = pool_state()
@@ -1501,8 +1597,11 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     if fatal ~= '' then put('fatal', fatal) end
     if waiter == '1' then put('waiter', HOME) end
     if metadata ~= '' then put('metadata', '1') end
-    local from = math.max(NOW, tonumber(start))
-    if start ~= '0' then put('from', start) end
+    local from = NOW
+    if start ~= '0' then
+      from = math.max(NOW, NOW + tonumber(start) - RAW)
+      put('from', int(NOW + tonumber(start) - RAW))
+    end
     local w, room
     if straight and from == NOW then
       w, room = take_worker()
@@ -1532,7 +1631,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       if from == NOW then
         call('RPUSH', waiting_key(priority), id)
       else
-        call('HSET', key, 'next', start)
+        call('HSET', key, 'next', int(from))
         call('ZADD', LATER, from, id)
       end
     end
@@ -1562,31 +1661,39 @@ return done({ 'suspect', misses }, 0)`].join('\n'),
     each: [],
     denyOom: false,
     readOnly: false,
-    source: [base, workers, jobs, bury, match, String.raw`local limit, finished_kept, buried_kept = ARGV[3], ARGV[4], ARGV[5]
-local last = tonumber(call('HGET', META, 'ticked') or 0)
-if last == 0 then last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0) end
-call('HSET', META, 'ticked', NOW_TEXT)
-local grace = tonumber(call('HGET', META, 'grace') or 0)
-local function far(...)
-  local found = {}
-  local ahead = call('ZRANGEBYSCORE', LEASES, '(' .. int(NOW + LEASE_MS), '+inf', 'WITHSCORES', ...)
-  for i = 1, #ahead, 2 do
-    local most = NOW + (string.sub(ahead[i], 1, 1) == '!' and QUARANTINE_MAX_MS or LEASE_MS)
-    if tonumber(ahead[i + 1]) > most then found[ahead[i]] = most end
+    source: [base, workers, jobs, bury, pools, match, String.raw`local limit, finished_kept, buried_kept = ARGV[3], ARGV[4], ARGV[5]
+if not ENTERED then return done('gone', 0) end
+if is_empty() and call('HGET', META, 'paused') ~= '1' then
+  local idle = tonumber(call('HGET', META, 'idle') or 0)
+  if idle == 0 then
+    call('HSET', META, 'idle', NOW_TEXT)
+  elseif NOW - idle >= POOL_IDLE_MS then
+    drop_pool()
+    news[#news + 1] = { 'pool.forgotten', '' }
+    return done('gone', 0)
   end
-  return found
+else
+  call('HDEL', META, 'idle')
 end
-local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. NOW_TEXT, '+inf')
-if next(far('LIMIT', 0, limit)) or #early > 0 or (last > 0 and (NOW - last > TICK_STALE_MS or NOW < last)) then
+local FINISHED_TRIMMED = 1000
+local last = tonumber(call('HGET', META, 'ticked') or 0)
+if last == 0 then
+  last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0)
+  NOW = math.max(NOW, tonumber(call('ZREVRANGE', P .. 'homes', 0, 0, 'WITHSCORES')[2] or 0))
+  NOW_TEXT, SHIFT = int(NOW), NOW - RAW
+end
+call('HSET', META, 'ticked', NOW_TEXT)
+call('HDEL', META, 'clock')
+LATEST = NOW
+local shifted = tonumber(call('HGET', META, 'shift') or 0)
+if SHIFT - shifted > TICK_STALE_MS then event('pool.clock', '', 'back', int(SHIFT - shifted)) end
+if last > 0 then SHIFT = math.max(0, SHIFT - math.floor(math.max(0, NOW - last) / 10)) end
+if SHIFT > 0 then call('HSET', META, 'shift', int(SHIFT)) elseif shifted > 0 then call('HDEL', META, 'shift') end
+local grace = tonumber(call('HGET', META, 'grace') or 0)
+if last > 0 and NOW - last > TICK_STALE_MS then
   grace = NOW + OUTAGE_GRACE_MS
   call('HSET', META, 'grace', int(grace))
-  for member, most in pairs(far()) do call('ZADD', LEASES, most, member) end
-  for _, home in ipairs(early) do call('ZADD', P .. 'homes', NOW, home) end
-  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. NOW_TEXT, '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
   event('pool.grace', '', 'gap', int(NOW - last))
-elseif grace > NOW + OUTAGE_GRACE_MS then
-  grace = NOW + OUTAGE_GRACE_MS
-  call('HSET', META, 'grace', int(grace))
 end
 local function due(key)
   local ids = call('ZRANGEBYSCORE', key, '-inf', NOW, 'LIMIT', 0, limit)
@@ -1667,35 +1774,27 @@ for _, id in ipairs(deadlines) do
     end
   end
 end
-for _, id in ipairs((due(P .. 'dead'))) do
-  local died = tonumber(call('ZSCORE', P .. 'dead', id))
-  if NOW - died >= FORGET_MS then
-    call('ZREM', P .. 'dead', id)
-    local key = worker_key(id)
-    if call('HGET', key, 'listed') == '1' then call('LREM', FREE, 0, id) end
-    call('UNLINK', key, key .. ':labels', key .. ':kinds')
-  else
-    break
-  end
-end
+local forgotten = call('ZRANGEBYSCORE', P .. 'dead', '-inf', NOW - FORGET_MS, 'LIMIT', 0, limit)
+forget_workers(forgotten)
 flush()
-local function trim(key, kept)
-  local over = call('ZCARD', key) - tonumber(kept)
-  if over > 0 then return call('ZRANGE', key, 0, math.min(over, 1000) - 1) end
-  return {}
+local function over(key, kept, most)
+  local n = call('ZCARD', key) - tonumber(kept)
+  return math.max(0, math.min(n, most)), n > most
 end
-local finished = trim(P .. 'finished', finished_kept)
-if #finished > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, #finished - 1) end
-for _, id in ipairs(trim(P .. 'buried', buried_kept)) do
-  call('ZREM', P .. 'buried', id)
-  local key = job_key(id)
-  if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
-end
-call('ZREMRANGEBYSCORE', P .. 'buried', '-inf', '(' .. int(NOW - BURIED_RETENTION_MS))
+local d, more_dead = over(P .. 'dead', DEAD_KEPT, tonumber(limit))
+if d > 0 then forget_workers(call('ZRANGE', P .. 'dead', 0, d - 1)) end
+local n, more_finished = over(P .. 'finished', finished_kept, FINISHED_TRIMMED)
+if n > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, n - 1) end
+local expired = drop_expired(P .. 'finished', tonumber(limit))
+local m, more_buried = over(P .. 'buried', buried_kept, tonumber(limit))
+if m > 0 then forget_buried(call('ZRANGE', P .. 'buried', 0, m - 1)) end
+local old = call('ZRANGEBYSCORE', P .. 'buried', '-inf', '(' .. int(NOW - BURIED_RETENTION_MS), 'LIMIT', 0, limit)
+if #old > 0 then call('ZREMRANGEBYRANK', P .. 'buried', 0, #old - 1) end
 local dead = {}
 if NOW >= grace then dead = call('ZRANGEBYSCORE', P .. 'homes', '-inf', NOW - HOME_TTL_MS, 'LIMIT', 0, 100) end
 local more = match()
-return done(dead, (more == 1 or more_later or more_deadlines or more_leases) and 1 or 0)`].join('\n'),
+local full = #forgotten == tonumber(limit) or #old == tonumber(limit) or expired == tonumber(limit)
+return done(dead, (more == 1 or more_later or more_deadlines or more_leases or more_dead or more_finished or more_buried or full) and 1 or 0)`].join('\n'),
   },
   watch: {
     args: [],

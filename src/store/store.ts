@@ -1,6 +1,7 @@
 import type { Clock, Random } from '../domain/clock.js';
 import type { Persistence } from '../domain/durability.js';
 import { MusterError, toError } from '../domain/errors.js';
+import { ANYBODY, NOBODY } from '../domain/identity.js';
 import { type Observer, UNOBSERVED } from '../domain/observer.js';
 import { type LossWindow, ReplicationHistory, replicationState } from '../domain/redis-failover.js';
 import { redisRefusal } from '../domain/redis-refusal.js';
@@ -8,13 +9,14 @@ import { redisUser } from '../domain/redis-url.js';
 import { Inbox, type InboxEvents } from './inbox.js';
 import { keys } from './keys.js';
 import { Locks } from './lock.js';
-import { answers, type Connection, isCluster, publish, serverOf } from './nodes.js';
+import { answers, type Connection, isCluster, nodeOf, publish, serverOf } from './nodes.js';
+import { text } from './parse.js';
 import * as fleet from './read-fleet.js';
 import * as jobs from './read-jobs.js';
 import { type ConnectOptions, commandConnection, connectOrWait, subscriberPorts } from './redis.js';
 import * as replicas from './replicas.js';
 import { redisError, type ScriptLimits, ScriptRunner } from './runner.js';
-import { checkSchema, checkServer } from './schema.js';
+import { checkSchema, checkServer, SCHEMA } from './schema.js';
 import { JobScripts } from './scripts/jobs.js';
 import { WorkerScripts } from './scripts/workers.js';
 import { info, readPersistence } from './survey.js';
@@ -24,6 +26,8 @@ export interface StoreOptions extends Omit<ConnectOptions, 'onError' | 'onMaster
   home: string;
   limits: ScriptLimits;
   maxPools: number;
+  /** Pools that one identity may have made; 0 (default): any number. */
+  poolsEach?: number;
   clock: Clock;
   random: Random;
   onError: (error: Error) => void;
@@ -40,8 +44,14 @@ export interface StoreOptions extends Omit<ConnectOptions, 'onError' | 'onMaster
 
 /** A pool once named is not named again for so long; after a loss of data it must be. */
 const POOL_KNOWN_MS = 10_000;
+const POOL_UNUSED_MS = 600_000;
 /** While the server of the list of pools is away it is asked so often. */
 const LIST_AGAIN_MS = 500;
+
+export function noSuchPool(pool: string): MusterError {
+  const remedy = 'its first job or worker makes it, and ListPools has those that there are';
+  return new MusterError('not_found', 'NO_SUCH_POOL', `pool: there is no pool ${pool}: ${remedy}`, { field: 'pool' });
+}
 
 /** Everything that Muster keeps in Redis, and the only way to it. */
 export class Store {
@@ -75,7 +85,7 @@ export class Store {
       // Until then `onWait` says what is wrong, in words of its own.
       onError: (error) => this.#started && options.onError(error),
     });
-    this.#runner = new ScriptRunner(this.#redis, { ...options, user: this.#user });
+    this.#runner = new ScriptRunner(this.#redis, { ...options, user: this.#user, onNoPool: (pool) => this.#known.delete(pool) });
     this.jobs = new JobScripts(this.#runner);
     this.workers = new WorkerScripts(this.#runner);
     this.locks = new Locks(this.#redis, this.#user, options.clock, options.random);
@@ -176,11 +186,11 @@ export class Store {
   }
 
   /**
-   * Before anything of a pool is written: it is on the list of pools, and its hints come here. Only a pool that is new to Redis needs the list at once:
-   * the list may be on another server than the pool, and that server may be away.
-   * Rejects with `resource_exhausted` TOO_MANY_POOLS.
+   * Before anything of a pool is written: it exists, it is on the list of pools, and its hints come here. `by`: whose word makes it, if it is new.
+   * Only a pool that is new to Redis needs the list at once: the list may be on another server than the pool, and that server may be away.
+   * Rejects with `resource_exhausted` TOO_MANY_POOLS or QUOTA_POOLS.
    */
-  async enter(pool: string): Promise<void> {
+  async enter(pool: string, by = ANYBODY): Promise<void> {
     const now = this.#options.clock.monotonic();
     const known = this.#known.get(pool);
     if (known !== undefined) {
@@ -188,18 +198,103 @@ export class Store {
       return;
     }
     if ((await this.#read('pools', this.#redis.exists(keys.meta(pool)))) === 1) this.#enlistSoon(pool);
-    else await this.#enlist(pool);
+    else {
+      await this.#enlist(pool, by);
+      await this.#runner.run('enter', pool, {});
+      // Once more: a ticker that took it off the list because it did not exist looks whether it does after that (see `unlist`).
+      await this.#read('pools', this.#redis.sadd(keys.pools, pool));
+    }
     await this.#read('listening', this.#inbox?.listen(pool) ?? Promise.resolve());
     this.#known.set(pool, now);
   }
 
-  async #enlist(pool: string): Promise<void> {
+  /** Runs what may be the first thing of a pool, and once more if the pool was deleted, forgotten, or lost by Redis since this replica knew it. */
+  async within<T>(pool: string, by: string, run: () => Promise<T>): Promise<T> {
+    await this.enter(pool, by);
+    try {
+      return await run();
+    } catch (error) {
+      if (!(error instanceof MusterError && error.reason === 'NO_POOL')) throw error;
+    }
+    await this.enter(pool, by);
+    return run();
+  }
+
+  /** A tick found that the pool does not exist. */
+  async unlist(pool: string): Promise<void> {
+    this.forget(pool);
+    await this.#read('pools', Promise.all([this.#redis.srem(keys.pools, pool), this.#redis.hdel(keys.creators, pool)]));
+    if ((await this.#read('pools', this.#redis.exists(keys.meta(pool)))) === 1) await this.#read('pools', this.#redis.sadd(keys.pools, pool));
+  }
+
+  /** This replica has nothing to do with that pool any more. */
+  forget(pool: string): void {
+    this.#known.delete(pool);
+    this.#inbox?.forget(pool);
+  }
+
+  /** Pools that this replica listens for. */
+  get heard(): string[] {
+    return this.#inbox?.pools ?? [];
+  }
+
+  /** Was it entered here lately? What was not, and has nothing under way here, is not worth a subscription. */
+  isKnown(pool: string): boolean {
+    const known = this.#known.get(pool);
+    return known !== undefined && this.#options.clock.monotonic() - known < POOL_UNUSED_MS;
+  }
+
+  /** Rejects with `not_found` NO_SUCH_POOL. For what reads, and for operators: neither makes a pool. */
+  async requirePool(pool: string): Promise<void> {
+    if ((await this.#read('pools', this.#redis.exists(keys.meta(pool)))) === 0) throw noSuchPool(pool);
+  }
+
+  /** A bounded part of the work: call until done. Rejects with `not_found` NO_SUCH_POOL and `failed_precondition` POOL_IN_USE. */
+  async deletePool(pool: string, limit: number, who: string): Promise<boolean> {
+    const { status, count } = await this.jobs.deletePool(pool, limit, who);
+    if (status === 'unknown') throw noSuchPool(pool);
+    if (status === 'workers' || status === 'jobs') {
+      const remedy = status === 'workers' ? 'stop or evict its workers first' : 'purge what is queued and wait for, or cancel, what runs first';
+      throw new MusterError(
+        'failed_precondition',
+        'POOL_IN_USE',
+        `pool: ${pool} has ${count} ${status === 'jobs' ? 'unfinished jobs' : status}: ${remedy}`,
+        {
+          field: 'pool',
+        },
+      );
+    }
+    if (status === 'deleted') await this.unlist(pool);
+    return status === 'deleted';
+  }
+
+  /** On the list of pools. `by`: see `enter`. */
+  async #enlist(pool: string, by = ANYBODY): Promise<void> {
     const [is, count] = await this.#read('pools', Promise.all([this.#redis.sismember(keys.pools, pool), this.#redis.scard(keys.pools)]));
     if (is === 1) return;
     if (count >= this.#options.maxPools) {
-      throw new MusterError('resource_exhausted', 'TOO_MANY_POOLS', `there are ${count} pools already: name one of them, or raise MAX_POOLS`);
+      throw new MusterError(
+        'resource_exhausted',
+        'TOO_MANY_POOLS',
+        `there are ${count} pools already: name one of them, delete one that is not used, or raise MAX_POOLS`,
+      );
     }
+    if (by !== ANYBODY && by !== NOBODY) await this.#read('pools', this.#own(pool, by));
     await this.#read('pools', this.#redis.sadd(keys.pools, pool));
+  }
+
+  async #own(pool: string, by: string): Promise<void> {
+    const { poolsEach = 0 } = this.#options;
+    const [names, creators] = await Promise.all([this.#redis.smembers(keys.pools), this.#redis.hgetall(keys.creators)]);
+    const own = names.filter((name) => creators[name] === by).length;
+    if (poolsEach > 0 && own >= poolsEach) {
+      throw new MusterError(
+        'resource_exhausted',
+        'QUOTA_POOLS',
+        `${by} has made ${own} pools (MUSTER_QUOTA_POOLS): name one of them, or have one deleted that is not used`,
+      );
+    }
+    await this.#redis.hset(keys.creators, pool, by);
   }
 
   /** The list may have lost the pool, with Redis' data. Nobody waits for this; one try at a time. */
@@ -207,7 +302,10 @@ export class Store {
     if (this.#enlisting.has(pool)) return;
     this.#enlisting.add(pool);
     this.#enlist(pool)
-      .then(() => this.#known.set(pool, this.#options.clock.monotonic()))
+      .then(() => {
+        // A script may have found meanwhile that the pool does not exist.
+        if (this.#known.has(pool)) this.#known.set(pool, this.#options.clock.monotonic());
+      })
       .catch((error: unknown) => this.#options.onError(toError(error)))
       .finally(() => this.#enlisting.delete(pool));
   }
@@ -245,10 +343,14 @@ export class Store {
   }
 
   /** Hints every replica to look at its links now. */
-  async publishSweep(now: number): Promise<void> {
+  async publishSweep(): Promise<void> {
     // On a Cluster the two may be on different servers: the message first.
-    await this.#read('sweep', publish(this.#redis, keys.sweep, String(now)));
-    await this.#read('sweep', this.#redis.set(keys.swept, now));
+    await this.#read('sweep', publish(this.#redis, keys.sweep, 'now'));
+    const note = async () => {
+      const [seconds] = await nodeOf(this.#redis, keys.swept).time();
+      await this.#redis.set(keys.swept, Number(seconds) * 1_000);
+    };
+    await this.#read('sweep', note());
   }
 
   readJobs(pool: string, ids: readonly string[], options: jobs.ReadOptions) {
@@ -284,10 +386,9 @@ export class Store {
     return this.#read('events', fleet.readEvents(this.#redis, pool, after, count));
   }
 
-  /** Keeps the pool's FileDescriptorSet, and who put it. Rejects as `enter` does, and with `resource_exhausted` REDIS_FULL. */
+  /** Keeps the pool's FileDescriptorSet, and who put it. Rejects with `not_found` NO_SUCH_POOL and `resource_exhausted` REDIS_FULL. */
   async writeDescriptors(pool: string, set: Buffer, who = ''): Promise<void> {
-    await this.enter(pool);
-    await this.#runner.run('describe', pool, { set, who });
+    if (text(await this.#runner.run('describe', pool, { set, who })) === 'unknown') throw noSuchPool(pool);
   }
 
   /** null: none were put. */
@@ -299,9 +400,12 @@ export class Store {
     return this.#read('replicas', replicas.readReplicas(this.#redis));
   }
 
+  /** Says that this replica lives; and, in case that Redis lost its data, of which schema its keys are. */
   async writeReplica(record: replicas.ReplicaRecord, ttlMs: number): Promise<void> {
     try {
       await this.#read('replicas', replicas.writeReplica(this.#redis, record, ttlMs));
+      // On a Cluster it may be on a server that is away: it is said again.
+      this.#redis.set(keys.schema, SCHEMA, 'NX').catch(() => undefined);
     } catch (error) {
       // It answers, so this replica is as good a home as any.
       if (!(error instanceof MusterError && error.reason === 'REDIS_FULL')) throw error;

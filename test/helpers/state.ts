@@ -49,6 +49,8 @@ export interface PoolState {
   family: string;
   tombstones: number;
   ticked: number;
+  clock: number;
+  shift: number;
   grace: number;
   workers: Record<string, WorkerView>;
   held: Record<string, Record<string, string>>;
@@ -128,6 +130,8 @@ export async function readState(redis: Redis, pool: string, names: Names): Promi
     family: meta['family'] ?? '',
     tombstones: Number(meta['tombstones'] ?? 0),
     ticked: Number(meta['ticked'] ?? 0),
+    clock: Number(meta['clock'] ?? 0),
+    shift: Number(meta['shift'] ?? 0),
     grace: Number(meta['grace'] ?? 0),
     workers: {},
     held: {},

@@ -21,6 +21,8 @@ export class Labels {
 
 const FENCE = /\b1[789]\d{14}\b/g;
 const TIME = /\b1[789]\d{11}\b/g;
+/** How late it was in a pool that no tick has looked at for a while: most pools of tests. */
+const UNTICKED = 'meta.clock';
 const EVENT_FIELDS_HIDDEN = new Set(['kind', 'subject', 'at', 'by']);
 
 /** Reads every key of a pool by SCAN and TYPE. Keys with a TTL have a line `ttl key` too, in seconds, rounded up. */
@@ -57,7 +59,8 @@ async function readKey(redis: Redis, key: string, short: string, into: Dump): Pr
   else if (type === 'list') into.set(short, (await redis.lrange(key, 0, -1)).join(' '));
   else if (type === 'hash') {
     // What a digest covers is tested where it is made.
-    for (const [field, value] of Object.entries(await redis.hgetall(key))) into.set(`${short}.${field}`, field === 'digest' ? '#' : value);
+    for (const [field, value] of Object.entries(await redis.hgetall(key)))
+      if (`${short}.${field}` !== UNTICKED) into.set(`${short}.${field}`, field === 'digest' ? '#' : value);
   } else if (type === 'zset') {
     for (const member of await redis.zrange(key, '0', '-1')) into.set(`${short}.${member}`, (await redis.zscore(key, member)) ?? '');
   } else if (type === 'stream') {

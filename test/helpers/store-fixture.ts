@@ -31,6 +31,8 @@ export const LIMITS: ScriptLimits = {
   BURIED_RETENTION_MS: 604_800_000,
   FORGET_MS: 3_600_000,
   SILENT_MS: 60_000,
+  DEAD_KEPT: 1_000,
+  POOL_IDLE_MS: 86_400_000,
   MAX_HANDOVERS: 5,
   EVENTS_KEPT: 1_000,
   MATCH_BOUND: 64,
@@ -78,6 +80,7 @@ export class StoreFixture {
     this.redis = await ownRedis(this.options);
     this.raw = new Redis(this.redis.url);
     this.raw.on('error', () => undefined);
+    await this.setClockMs(T0);
     this.r1 = await this.store('r1');
     this.r2 = await this.store('r2');
   }

@@ -17,6 +17,9 @@ export const scriptLimits: ScriptLimits = {
   BURIED_RETENTION_MS: 604_800_000,
   FORGET_MS: 3_600_000,
   SILENT_MS: 60_000,
+  DEAD_KEPT: 1_000,
+  // The model keeps its pools.
+  POOL_IDLE_MS: 1_000_000_000_000,
   MAX_HANDOVERS: 5,
   EVENTS_KEPT: 1_000,
   MATCH_BOUND: 64,

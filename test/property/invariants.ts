@@ -11,7 +11,7 @@ function hold(condition: boolean, property: number, what: () => string): void {
   if (!condition) throw new Broken(`property ${property}: ${what()}`);
 }
 
-const MS = { delivery: 5_000, lease: 30_000, homeTtl: 6_000 };
+const MS = { delivery: 5_000, lease: 30_000, homeTtl: 6_000, tickStale: 5_000 };
 const MAX_HANDOVERS = 5;
 export const isTerminal = ({ state }: JobView) => ['succeeded', 'failed', 'cancelled', 'expired'].includes(state);
 const heldEntries = (s: PoolState) =>
@@ -160,20 +160,21 @@ function isStale(s: PoolState, call: Call): boolean {
   }
 }
 
-/** 9: what is stale writes nothing. A beat is always the beat of its home, whatever it says of workers. */
+/** 9: a stale call writes nothing but what time it is. A beat is always the beat of its home, whatever it says of workers. */
 export function checkStale(before: PoolState, call: Call, after: PoolState): void {
   if (!isStale(before, call)) return;
-  const text = (s: PoolState) => JSON.stringify(call.do === 'beat' ? { ...s, homes: {} } : s);
+  const text = (s: PoolState) => JSON.stringify({ ...s, clock: 0, homes: call.do === 'beat' ? {} : s.homes });
   hold(text(before) === text(after), 9, () => `stale, and it changed ${text(before)} to ${text(after)}`);
 }
 
-/** 10: in the grace after an outage no lease expires and nobody dies; after a tick no lease is looked at later than in 30 s. */
+/** 10: in the grace after an outage no lease expires and nobody dies; after a tick no lease is looked at later than in 30 s, and what passed since the tick before, if time ran back. */
 export function checkTick(before: PoolState, call: Call, after: PoolState, now: number): void {
   if (call.do !== 'tick') return;
   for (const [member, at] of Object.entries(after.leases))
-    hold(member.startsWith('!') || at <= now + MS.lease, 10, () => `${member} is due at ${at}`);
+    hold(member.startsWith('!') || at <= now + MS.lease + MS.tickStale, 10, () => `${member} is due at ${at}`);
   hold(after.ticked === now, 10, () => `ticked ${after.ticked} at ${now}`);
-  const gap = before.ticked > 0 && (now - before.ticked > 5_000 || now < before.ticked);
+  hold(now >= before.ticked, 10, () => `the pool's clock ran back from ${before.ticked} to ${now}`);
+  const gap = before.ticked > 0 && now - before.ticked > 5_000;
   if (!gap && now >= after.grace) return;
   for (const [id, w] of Object.entries(after.workers))
     hold(w.state !== 'dead' || before.workers[id]?.state === 'dead', 10, () => `${id} died in the grace`);
@@ -203,11 +204,10 @@ export function checkAccepted(s: PoolState, { home, leases }: CallOf<'accept'>, 
 }
 
 /**
- * 3: what a lost reply held is asked for by its home: all undelivered leases, and nothing else. A clock that ran back a little while is
- * noticed by the next tick; until then leases that lie ahead of it are not found.
+ * 3: what a lost reply held is asked for by its home: all undelivered leases, and nothing else.
  */
 export function checkMine(s: PoolState, home: string, assignments: readonly string[], now: number): void {
-  const found = (id: string) => now < s.grace || (s.leases[id] ?? 0) <= now + MS.delivery;
+  const found = (id: string) => (s.leases[id] ?? 0) <= now + MS.delivery;
   const asked = assignments.map((text) => text.split(' ').slice(0, 3).join(' ')).sort();
   const due = Object.entries(s.jobs)
     .filter(([id, j]) => j.state === 'running' && !j.delivered && s.workers[j.worker]?.home === home && found(id))

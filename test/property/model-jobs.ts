@@ -29,7 +29,7 @@ export function submit(m: Model, { max, jobs }: CallOf<'submit'>): unknown {
     if (m.family === '' && spec.kind !== '') m.family = 'RUNNER';
     else if (m.family === '' && !runs('LEGACY', spec)) m.methods = true;
     const { id, priority, queueMs, totalMs, runMs, maxAttempts, initialMs, fatal } = spec;
-    const from = Math.max(m.now, spec.start);
+    const from = spec.start > 0 ? Math.max(m.now, m.now + spec.start - m.raw) : m.now;
     const blank = {
       state: '',
       attempt: 0,
@@ -192,7 +192,7 @@ export function mine(m: Model): unknown {
   for (const [id, due] of inOrder(m.leases)) {
     const j = m.jobs.get(id);
     const w = j && m.workers.get(j.worker);
-    if ((due <= m.now + MS.delivery || m.now < m.grace) && j?.state === 'running' && !j.delivered && w?.home === m.caller) m.assign(j, w);
+    if (due <= m.now + MS.delivery && j?.state === 'running' && !j.delivered && w?.home === m.caller) m.assign(j, w);
   }
   return -1;
 }

@@ -14,6 +14,8 @@ export function snapshot(m: Model): PoolState {
     family: m.family,
     tombstones: m.waiting.flat().length - m.waitingCount,
     ticked: m.ticked,
+    clock: m.clock,
+    shift: m.shift,
     grace: m.grace,
     workers: byId(m.workers, ({ id, link, ...w }) => ({ ...w, link: String(link), listed: m.free.includes(id) })),
     held: Object.fromEntries([...m.held].filter(([, jobs]) => jobs.size > 0).map(([id, jobs]) => [id, Object.fromEntries(jobs)])),

@@ -10,17 +10,12 @@ import * as workers from './model-workers.js';
 function lookAtClock(m: Model): void {
   const spoke = inOrder(m.homes).find(([, beat]) => beat > 0);
   const last = m.ticked || (spoke?.[1] ?? 0);
-  m.ticked = m.now;
-  const latest = (member: string) => m.now + (member.startsWith('!') ? MS.quarantine : MS.lease);
-  const far = [...m.leases].filter(([member, due]) => due > latest(member));
-  const early = [...m.homes].filter(([, beat]) => beat > m.now);
-  if (far.length > 0 || early.length > 0 || (last > 0 && (m.now - last > MS.tickStale || m.now < last))) {
-    m.grace = m.now + MS.grace;
-    for (const [member] of far) m.leases.set(member, latest(member));
-    for (const [home] of early) m.homes.set(home, m.now);
-    for (const [id, at] of m.seen) m.seen.set(id, Math.min(at, m.now));
-  }
-  m.grace = Math.min(m.grace, m.now + MS.grace);
+  if (m.ticked === 0) m.clock = Math.max(0, ...m.homes.values());
+  const { now, behind } = m;
+  m.ticked = now;
+  m.clock = 0;
+  m.shift = last > 0 ? Math.max(0, behind - Math.floor(Math.max(0, now - last) / 10)) : behind;
+  if (last > 0 && now - last > MS.tickStale) m.grace = now + MS.grace;
 }
 
 function deadline(m: Model, id: string): void {
@@ -77,10 +72,15 @@ function quarantineOver(m: Model, member: string): void {
 }
 
 /** The oldest go when there are more than are kept. */
-function trim(m: Model, kept: number): void {
-  const over = (set: Map<string, number>) => inOrder(set).slice(0, Math.max(0, set.size - kept));
-  for (const [id] of over(m.finished)) m.finished.delete(id);
-  for (const [id] of over(m.buried)) {
+function trim(m: Model, kept: number, limit: number): void {
+  const over = (set: Map<string, number>, most: number) => inOrder(set).slice(0, Math.max(0, Math.min(set.size - kept, most)));
+  for (const [id] of over(m.finished, 1_000)) m.finished.delete(id);
+  // What stands at the head and is gone: its retention has passed.
+  for (const [id] of inOrder(m.finished).slice(0, limit)) {
+    if (m.jobs.has(id)) break;
+    m.finished.delete(id);
+  }
+  for (const [id] of over(m.buried, limit)) {
     m.buried.delete(id);
     if (m.jobs.get(id)?.state === 'failed') m.jobs.delete(id);
   }
@@ -112,7 +112,7 @@ function tick(m: Model, { limit, kept }: CallOf<'tick'>): unknown {
     m.workers.delete(id);
     m.free = m.free.filter((entry) => entry !== id);
   }
-  trim(m, kept);
+  trim(m, kept, limit);
   const gone = m.now >= m.grace ? inOrder(m.homes).filter(([, beat]) => m.now - beat >= MS.homeTtl) : [];
   m.match();
   return gone.map(([home]) => home);

@@ -3,6 +3,13 @@ import { type Job, MS, type Worker } from './model-records.js';
 const MAX_HANDOVERS = 5;
 const MAX_BACKOFF_MS = 60_000;
 
+/** How far a pool's clock is ahead of Redis' at that time (ms). */
+export function lostBy(raw: number, { ticked, clock, shift }: { ticked: number; clock: number; shift: number }): number {
+  const latest = Math.max(ticked, clock);
+  const ahead = raw + shift - latest;
+  return ahead < 0 || (shift > 0 && ahead > MS.tickStale) ? Math.max(0, latest - raw) : shift;
+}
+
 /**
  * The pool as protocol.md describes it, without Redis: plain maps, and the steps that several transitions share.
  * It is exact: from one state and one call it tells the next state and the answer, the order of lists included.
@@ -15,6 +22,8 @@ export class Model {
   /** A job for a method that no LEGACY worker has came before any family was settled. */
   methods = false;
   ticked = 0;
+  clock = 0;
+  shift = 0;
   grace = 0;
   free: string[] = [];
   waiting: string[][] = [[], [], [], []];
@@ -38,8 +47,18 @@ export class Model {
   /** `exactList`: up to that length a list loses an entry at once; longer ones keep it as a tombstone. */
   constructor(readonly exactList: number) {}
 
+  /** The pool's clock: that of Redis, which may step; it never runs back. */
   get now(): number {
+    return this.raw + this.behind;
+  }
+
+  get raw(): number {
     return Math.floor(this.us / 1000);
+  }
+
+  /** What Redis' clock is behind the pool's. */
+  get behind(): number {
+    return lostBy(this.raw, this);
   }
 
   heldBy(worker: string): Map<string, string> {

@@ -34,6 +34,26 @@ export function addPools(program: Command, io: Io): void {
   });
 }
 
+/** `muster delete pool NAME`. */
+export function addDelete(program: Command, io: Io): void {
+  const about = 'Delete a pool that has no workers and no unfinished jobs, with its records of both; cannot be undone';
+  const command = callingOptions(program.command('delete').description(about), io)
+    .argument('<what>', 'pool')
+    .argument('[name]', 'the pool (or --pool)')
+    .option('--yes', 'it is meant');
+  example(command, 'muster delete pool hash --yes');
+  command.action(async (what: string, name: string | undefined, options: CallingOptions & { yes?: true }) => {
+    if (what !== 'pool') throw usage(`cannot delete ${what}: only a pool can be deleted`);
+    const pool = name ?? options.pool;
+    if (!options.yes) throw usage(`the records of pool ${pool} would be gone for good; say --yes if it is meant`);
+    await withApi(options, async (api) => {
+      for (let done = false; !done; ) ({ done } = await ask(options, (bounds) => api.deletePool({ pool }, bounds)));
+    });
+    if (options.output === 'json') return printJson(io, { pool, deleted: true });
+    await io.out(`${pool} deleted\n`);
+  });
+}
+
 async function purgeAll(io: Io, options: CallingOptions, scope: 'queued' | 'buried'): Promise<void> {
   const { pool } = options;
   const wanted = scope === 'queued' ? PurgeScope.PURGE_SCOPE_QUEUED : PurgeScope.PURGE_SCOPE_BURIED;

@@ -83,7 +83,12 @@ export class Sidecar {
       onChange: (serving) => this.#turn(serving),
     });
     this.#worker
-      .on('attached', ({ replica }) => tell(`attached to ${replica} as ${this.#worker.pool}/${this.#worker.id}`))
+      .on('attached', ({ replica }) => {
+        tell(`attached to ${replica} as ${this.#worker.pool}/${this.#worker.id}`);
+        // The pool exists from now on; and it may be a new one, if Redis lost its data.
+        this.#put = undefined;
+        void this.#publish();
+      })
       .on('detached', ({ error }) => tell(`detached: ${error.message}; attaching again`))
       .on('error', (error) => tell(error.message));
   }
@@ -137,9 +142,9 @@ export class Sidecar {
       return this.#tell(toError(error).message);
     }
     if (!this.#attaching) this.#worker.start({ signals: false }).catch(this.#refuse);
-    this.#attaching = true;
     // It may be another version than the one that was there before.
-    void this.#publish();
+    else void this.#publish();
+    this.#attaching = true;
   }
 
   async #run(payload: Buffer, { id, attempt, fence, kind, method, metadata, signal }: JobContext): Promise<Buffer> {

@@ -1,6 +1,7 @@
 import { Client, type ClientOptions, connectivityState, credentials, Metadata } from '@grpc/grpc-js';
 import { type Answer, answered, broken, isGrpc, unsent } from '../../domain/answer.js';
 import type { Clock } from '../../domain/clock.js';
+import { deadlineIn } from '../../domain/deadline.js';
 import { toError } from '../../domain/errors.js';
 import { Code } from '../../domain/job.js';
 
@@ -46,7 +47,7 @@ export class Upstream {
     const client = this.#client;
     const metadata = new Metadata();
     for (const [name, value] of headers) metadata.set(name, value);
-    const options = timeoutMs === undefined ? {} : { deadline: this.#options.clock.now() + timeoutMs };
+    const options = timeoutMs === undefined ? {} : deadlineIn(this.#options.clock, timeoutMs);
     return new Promise((resolve) => {
       let began = false;
       try {

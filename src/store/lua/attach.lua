@@ -8,6 +8,7 @@
 -- @use workers owners jobs bury match
 -- Takes no lock: the link epoch decides. Held and leased: goes on, delivered. Held, not leased and not accepted: abandoned, its slot quarantined until the
 -- worker has stopped it. Leased, not held: in the reply once more, same fence. It was written to a stream that this Hello overtook, or that broke.
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', {}, {} }, 0) end

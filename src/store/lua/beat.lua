@@ -10,6 +10,7 @@
 -- @use workers jobs match
 -- A lease's next look is min(now + LEASE_MS, its run deadline), and it counts as delivered: its run timeout began when it was sent. Only
 -- leases that exist are kept.
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 if leaving == '1' then
   -- Not forgotten: tick finds it dead, and its workers get new homes.
   call('ZADD', P .. 'homes', 0, HOME)
@@ -38,7 +39,7 @@ for what, worker, link, job, fence_, ran in items() do
     local at = NOW - tonumber(what)
     call('ZADD', P .. 'workers', 'GT', at, worker)
     local suspected = tonumber(call('HGET', worker_key(worker), 'suspected') or 0)
-    -- A suspicion of a time yet to come is from before time ran back: any sign of life is younger.
+    -- A suspicion of a time yet to come is from before the clock stepped back, in a pool that no tick had looked at: any sign of life is younger.
     if w.state == 'suspect' and (at > suspected or suspected > NOW) then restore(w) end
   else
     answer = 'gone'

@@ -2,10 +2,8 @@
 -- @args offset limit
 -- @returns the next offset, or -1 when all were looked at
 -- @use workers jobs match
--- Writes nothing but that the home has the lease. An undelivered lease is due within DELIVERY_MS, so only the young end of `leases` is read; in the grace, when time may
--- have run back, all of it.
-local grace = tonumber(call('HGET', META, 'grace') or 0)
-local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW < grace and '+inf' or NOW + DELIVERY_MS, 'LIMIT', offset, limit)
+-- Writes nothing but that the home has the lease. An undelivered lease is due within DELIVERY_MS, so only the young end of `leases` is read.
+local due = call('ZRANGEBYSCORE', LEASES, '-inf', NOW + DELIVERY_MS, 'LIMIT', offset, limit)
 local homes = {}
 for _, id in ipairs(due) do
   if string.sub(id, 1, 1) ~= '!' then

@@ -2,7 +2,7 @@
 -- @args scope limit who
 --   scope: 'queued' | 'buried'; who: the operator, '' for none
 -- @returns how many; fewer than limit: that was all
--- @use acts workers jobs match
+-- @use acts workers jobs pools match
 local n = 0
 limit = tonumber(limit)
 if scope == 'queued' then
@@ -24,12 +24,9 @@ if scope == 'queued' then
     end
   end
 else
-  for _, id in ipairs(call('ZRANGE', P .. 'buried', 0, limit - 1)) do
-    n = n + 1
-    call('ZREM', P .. 'buried', id)
-    local key = job_key(id)
-    if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
-  end
+  local ids = call('ZRANGE', P .. 'buried', 0, limit - 1)
+  n = #ids
+  forget_buried(ids)
 end
 if n > 0 then
   event('pool.purged', scope, 'count', n)

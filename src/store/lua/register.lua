@@ -9,6 +9,7 @@
 -- @use workers owners jobs bury match moves
 -- Idempotent by (worker, boot): the same boot again changes fields only; it is listed once. Its leases
 -- are untouched; if its owner was another replica they move (`take_over`).
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 local w = worker_get(id)
 local key = worker_key(id)
 if foreign(w, by) then return done({ 'foreign', '0', '', 0, {} }, 0) end

@@ -21,7 +21,7 @@ for worker, job, fence_, link, blocked, reason in items() do
       w.blocked = true
       call('HSET', worker_key(worker), 'blocked', '1')
     end
-    if blocked == '2' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ j.handovers, reason) end
+    if blocked == '2' then give_back(j, HANDOVER_BACKOFF_MS) else handover(j, HANDOVER_BACKOFF_MS * 2 ^ math.min(j.handovers, 10), reason) end
     if w.state then settle_or_leave(w) end
   end
   reply[#reply + 1] = hit

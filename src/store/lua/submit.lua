@@ -10,6 +10,7 @@
 -- @use workers jobs match
 -- Idempotent by job id and digest: what exists with the same digest is answered with its state, and once more with its assignment
 -- if that is undelivered and the caller is its home.
+if not ENTERED then return redis.error_reply('NOPOOL the pool does not exist: enter it first') end
 local reply = {}
 local existing, refused, new = {}, {}, 0
 local settled, tombstones = pool_state()
@@ -80,8 +81,12 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
     if fatal ~= '' then put('fatal', fatal) end
     if waiter == '1' then put('waiter', HOME) end
     if metadata ~= '' then put('metadata', '1') end
-    local from = math.max(NOW, tonumber(start))
-    if start ~= '0' then put('from', start) end
+    -- A time that the caller named is one of Redis' clock: what waits is how far ahead it is.
+    local from = NOW
+    if start ~= '0' then
+      from = math.max(NOW, NOW + tonumber(start) - RAW)
+      put('from', int(NOW + tonumber(start) - RAW))
+    end
     local w, room
     if straight and from == NOW then
       w, room = take_worker()
@@ -112,7 +117,7 @@ for id, digest, kind, method, priority, start, run, keep, queue, total, retry, f
       if from == NOW then
         call('RPUSH', waiting_key(priority), id)
       else
-        call('HSET', key, 'next', start)
+        call('HSET', key, 'next', int(from))
         call('ZADD', LATER, from, id)
       end
     end

@@ -1,38 +1,45 @@
 -- tick: what is due by the clock. Any replica may call it; one does at a time.
 -- @args limit finished_kept buried_kept
 --   limit: how many of each sort a call handles
--- @returns {homes}: the homes that are dead (their workers need new ones)
--- @use workers jobs bury match
+-- @returns the homes that are dead (their workers need new ones), or 'gone': there is no such pool any more, take it off the list
+-- @use workers jobs bury pools match
 -- O(1) when nothing is due. Idempotent: what is due is handled once, by its state.
-local last = tonumber(call('HGET', META, 'ticked') or 0)
--- The first tick of a pool: since its homes spoke, nobody looked.
-if last == 0 then last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0) end
-call('HSET', META, 'ticked', NOW_TEXT)
-local grace = tonumber(call('HGET', META, 'grace') or 0)
-
--- Members of leases that are due later than anything written now could be: time ran back, perhaps between two ticks and unseen by `ticked`.
-local function far(...)
-  local found = {}
-  local ahead = call('ZRANGEBYSCORE', LEASES, '(' .. int(NOW + LEASE_MS), '+inf', 'WITHSCORES', ...)
-  for i = 1, #ahead, 2 do
-    local most = NOW + (string.sub(ahead[i], 1, 1) == '!' and QUARANTINE_MAX_MS or LEASE_MS)
-    if tonumber(ahead[i + 1]) > most then found[ahead[i]] = most end
+if not ENTERED then return done('gone', 0) end
+-- A pool that had nothing in it for a while goes. Before anything of it is dropped below: what ended since the last tick was something.
+if is_empty() and call('HGET', META, 'paused') ~= '1' then
+  local idle = tonumber(call('HGET', META, 'idle') or 0)
+  if idle == 0 then
+    call('HSET', META, 'idle', NOW_TEXT)
+  elseif NOW - idle >= POOL_IDLE_MS then
+    drop_pool()
+    news[#news + 1] = { 'pool.forgotten', '' }
+    return done('gone', 0)
   end
-  return found
+else
+  call('HDEL', META, 'idle')
 end
+local FINISHED_TRIMMED = 1000
+local last = tonumber(call('HGET', META, 'ticked') or 0)
+if last == 0 then
+  -- The first tick of a pool: since its homes spoke, nobody looked, and they may have spoken before the clock stepped back.
+  last = tonumber(call('ZRANGEBYSCORE', P .. 'homes', '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or 0)
+  NOW = math.max(NOW, tonumber(call('ZREVRANGE', P .. 'homes', 0, 0, 'WITHSCORES')[2] or 0))
+  NOW_TEXT, SHIFT = int(NOW), NOW - RAW
+end
+call('HSET', META, 'ticked', NOW_TEXT)
+call('HDEL', META, 'clock')
+LATEST = NOW
+local shifted = tonumber(call('HGET', META, 'shift') or 0)
+if SHIFT - shifted > TICK_STALE_MS then event('pool.clock', '', 'back', int(SHIFT - shifted)) end
+if last > 0 then SHIFT = math.max(0, SHIFT - math.floor(math.max(0, NOW - last) / 10)) end
+if SHIFT > 0 then call('HSET', META, 'shift', int(SHIFT)) elseif shifted > 0 then call('HDEL', META, 'shift') end
 
-local early = call('ZRANGEBYSCORE', P .. 'homes', '(' .. NOW_TEXT, '+inf')
-if next(far('LIMIT', 0, limit)) or #early > 0 or (last > 0 and (NOW - last > TICK_STALE_MS or NOW < last)) then
-  -- Nobody ticked, or time ran back: homes and workers get time to speak before anything of theirs expires.
+local grace = tonumber(call('HGET', META, 'grace') or 0)
+if last > 0 and NOW - last > TICK_STALE_MS then
+  -- Nobody ticked: homes and workers get time to speak before anything of theirs expires.
   grace = NOW + OUTAGE_GRACE_MS
   call('HSET', META, 'grace', int(grace))
-  for member, most in pairs(far()) do call('ZADD', LEASES, most, member) end
-  for _, home in ipairs(early) do call('ZADD', P .. 'homes', NOW, home) end
-  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '(' .. NOW_TEXT, '+inf')) do call('ZADD', P .. 'workers', NOW, worker) end
   event('pool.grace', '', 'gap', int(NOW - last))
-elseif grace > NOW + OUTAGE_GRACE_MS then
-  grace = NOW + OUTAGE_GRACE_MS
-  call('HSET', META, 'grace', int(grace))
 end
 
 local function due(key)
@@ -128,35 +135,28 @@ for _, id in ipairs(deadlines) do
   end
 end
 
-for _, id in ipairs((due(P .. 'dead'))) do
-  local died = tonumber(call('ZSCORE', P .. 'dead', id))
-  if NOW - died >= FORGET_MS then
-    call('ZREM', P .. 'dead', id)
-    local key = worker_key(id)
-    if call('HGET', key, 'listed') == '1' then call('LREM', FREE, 0, id) end
-    call('UNLINK', key, key .. ':labels', key .. ':kinds')
-  else
-    break
-  end
-end
+-- What is kept for a while only, oldest first: no more of it in a call than a short script can take, and the next call goes on at once.
+local forgotten = call('ZRANGEBYSCORE', P .. 'dead', '-inf', NOW - FORGET_MS, 'LIMIT', 0, limit)
+forget_workers(forgotten)
 
 flush()
-local function trim(key, kept)
-  local over = call('ZCARD', key) - tonumber(kept)
-  if over > 0 then return call('ZRANGE', key, 0, math.min(over, 1000) - 1) end
-  return {}
+-- Answers with so many of the oldest that are over `kept`, and whether there are more.
+local function over(key, kept, most)
+  local n = call('ZCARD', key) - tonumber(kept)
+  return math.max(0, math.min(n, most)), n > most
 end
-local finished = trim(P .. 'finished', finished_kept)
-if #finished > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, #finished - 1) end
-for _, id in ipairs(trim(P .. 'buried', buried_kept)) do
-  call('ZREM', P .. 'buried', id)
-  local key = job_key(id)
-  -- Its id may be that of a new job by now.
-  if call('HGET', key, 'state') == 'failed' then call('UNLINK', key, key .. ':payload', key .. ':metadata', key .. ':error') end
-end
-call('ZREMRANGEBYSCORE', P .. 'buried', '-inf', '(' .. int(NOW - BURIED_RETENTION_MS))
+local d, more_dead = over(P .. 'dead', DEAD_KEPT, tonumber(limit))
+if d > 0 then forget_workers(call('ZRANGE', P .. 'dead', 0, d - 1)) end
+local n, more_finished = over(P .. 'finished', finished_kept, FINISHED_TRIMMED)
+if n > 0 then call('ZREMRANGEBYRANK', P .. 'finished', 0, n - 1) end
+local expired = drop_expired(P .. 'finished', tonumber(limit))
+local m, more_buried = over(P .. 'buried', buried_kept, tonumber(limit))
+if m > 0 then forget_buried(call('ZRANGE', P .. 'buried', 0, m - 1)) end
+local old = call('ZRANGEBYSCORE', P .. 'buried', '-inf', '(' .. int(NOW - BURIED_RETENTION_MS), 'LIMIT', 0, limit)
+if #old > 0 then call('ZREMRANGEBYRANK', P .. 'buried', 0, #old - 1) end
 
 local dead = {}
 if NOW >= grace then dead = call('ZRANGEBYSCORE', P .. 'homes', '-inf', NOW - HOME_TTL_MS, 'LIMIT', 0, 100) end
 local more = match()
-return done(dead, (more == 1 or more_later or more_deadlines or more_leases) and 1 or 0)
+local full = #forgotten == tonumber(limit) or #old == tonumber(limit) or expired == tonumber(limit)
+return done(dead, (more == 1 or more_later or more_deadlines or more_leases or more_dead or more_finished or more_buried or full) and 1 or 0)

@@ -41,6 +41,9 @@ export function failureJson(failure: Failure): string {
   return JSON.stringify({ code, reason, message, retryable, ...(details.length > 0 ? { details: details.toString('base64') } : {}) });
 }
 
+/** `more`: call again. */
+export type PoolDeleted = 'deleted' | 'more' | 'unknown' | 'workers' | 'jobs';
+
 /** The transitions of jobs: one method a script, whose header (`lua/<name>.lua`) is its contract. */
 export class JobScripts {
   readonly #run: ScriptRunner;
@@ -133,11 +136,11 @@ export class JobScripts {
     return this.#matched(pool, await this.#run.run('release', pool, {}, each), (own) => items(own).map((hit) => number(hit) === 1));
   }
 
-  /** What is due by the clock. Answers with the homes that are dead. */
-  async tick(pool: string, { limit, finishedKept, buriedKept }: TickLimits): Promise<Matched<string[]>> {
+  /** What is due by the clock. Answers with the homes that are dead, or that there is no such pool any more. */
+  async tick(pool: string, { limit, finishedKept, buriedKept }: TickLimits): Promise<Matched<string[] | 'gone'>> {
     const reply = await this.#run.run('tick', pool, { limit, finished_kept: finishedKept, buried_kept: buriedKept });
     failpoint('tick-reply');
-    return this.#matched(pool, reply, (own) => items(own).map(text));
+    return this.#matched(pool, reply, (own) => (Array.isArray(own) ? items(own).map(text) : 'gone'));
   }
 
   async match(pool: string): Promise<Matched<number>> {
@@ -179,9 +182,19 @@ export class JobScripts {
     return number(await this.#run.run('purge', pool, { scope, limit, who }));
   }
 
-  /** Answers whether that changed something. `who`: the operator, '' for none. */
-  async pause(pool: string, on: boolean, who = ''): Promise<Matched<boolean>> {
-    return this.#matched(pool, await this.#run.run('pause', pool, { on: on ? 1 : 0, who }), (own) => text(own) === '1');
+  /** Answers whether that changed something; undefined when there is no such pool. `who`: the operator, '' for none. */
+  async pause(pool: string, on: boolean, who = ''): Promise<Matched<boolean | undefined>> {
+    const reply = await this.#run.run('pause', pool, { on: on ? 1 : 0, who });
+    return this.#matched(pool, reply, (own) => (text(own) === 'unknown' ? undefined : text(own) === '1'));
+  }
+
+  /** `count`: how many workers or unfinished jobs are in the way. `who`: the operator. */
+  async deletePool(pool: string, limit: number, who: string): Promise<{ status: PoolDeleted; count: number }> {
+    const { reply } = this.#matched(pool, await this.#run.run('delete_pool', pool, { limit, who }), (own) => {
+      const [status, count] = items(own);
+      return { status: text(status) as PoolDeleted, count: number(count) };
+    });
+    return reply;
   }
 
   #matched<T>(pool: string, reply: Reply, own: (reply: Reply) => T): Matched<T> {

@@ -104,10 +104,10 @@ test('replicas, workers, health checks, operators and the command line need no m
   const pool = uniquePool();
   const watching = new AbortController();
   const events: string[] = [];
+  await runnerWorker(home.target, pool, 'w', { slots: 4 });
   const watched = (async () => {
     for await (const { kind } of other.api.watchEvents({ pool, after: '0', within: undefined }, { signal: watching.signal })) events.push(kind);
   })().catch(() => undefined);
-  await runnerWorker(home.target, pool, 'w', { slots: 4 });
   await jobsOfAllSorts(pool);
   await operatorsActs(pool);
   await attachedWorker(uniquePool());

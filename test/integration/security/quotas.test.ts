@@ -45,6 +45,7 @@ test('QUOTA_STREAMS: more streams of one identity are refused with RetryInfo, ot
     await ops.pausePool({ pool: 's' });
     await ops.resumePool({ pool: 's' });
   };
+  await replica.api(creds(replica, 'shop')).submitJob({ spec: spec('s', 'first') });
   const open = [watch('ops'), watch('ops')];
   await until(async () => {
     await stir();

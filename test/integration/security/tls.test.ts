@@ -4,6 +4,7 @@ import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { EmbeddedRedis } from '../../../src/lifecycle/embedded-redis.js';
 import { ApiError } from '../../../src/sdk/api-error.js';
+import { jobSpec } from '../../../src/sdk/run.js';
 import { type Ca, createCa } from '../../helpers/certs.js';
 import { ownRedis } from '../../helpers/redis.js';
 import { over, type Secured, startSecured, token } from '../../helpers/secured.js';
@@ -129,6 +130,7 @@ describe('read again', () => {
     const replica = await startSecured(redis.url, { tokens: [admin.line] });
     const creds = over(replica.ca, { secret: admin.secret });
     const before = replica.api(creds);
+    await before.submitJob({ spec: jobSpec({ pool: 'p', work: { $case: 'kind', value: 'echo' } }) });
     const watching = new AbortController();
     const events: string[] = [];
     const watched = (async () => {
@@ -176,8 +178,9 @@ describe('read again', () => {
       });
       return stream;
     };
-    const streams = [watch(old.secret), watch(stays.secret)];
     const api = replica.api(over(replica.ca, { secret: stays.secret }));
+    await api.submitJob({ spec: jobSpec({ pool: 'q', work: { $case: 'kind', value: 'echo' } }) });
+    const streams = [watch(old.secret), watch(stays.secret)];
     await until(async () => {
       await api.pausePool({ pool: 'q' });
       await api.resumePool({ pool: 'q' });

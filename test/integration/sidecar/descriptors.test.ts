@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MAX_DESCRIPTORS_BYTES } from '../../../src/domain/descriptors.js';
 import { ApiError } from '../../../src/sdk/api-error.js';
 import { type Api, connect } from '../../../src/sdk/connect.js';
+import { jobSpec } from '../../../src/sdk/run.js';
 import { emptyFiles, setOf } from '../../helpers/descriptors.js';
 import { ownRedis, uniquePool } from '../../helpers/redis.js';
 import { muster } from '../../unit/cli/harness.js';
@@ -31,6 +32,15 @@ afterAll(async () => {
 
 const typed = () => ({ env: { MUSTER_TARGET: replica.target } });
 
+/** A pool with a job, which nothing but its first job or worker makes. */
+async function newPool(): Promise<string> {
+  const pool = uniquePool();
+  await api.submitJob({
+    spec: jobSpec({ pool, work: { $case: 'method', value: '/job.JobService/RunJob' }, notBefore: new Date(Date.now() + 3_600_000) }),
+  });
+  return pool;
+}
+
 async function refusal(call: Promise<unknown>): Promise<ApiError> {
   const error: unknown = await call.then(
     () => undefined,
@@ -42,7 +52,7 @@ async function refusal(call: Promise<unknown>): Promise<ApiError> {
 
 describe("a pool's descriptors", () => {
   it('come back as they were put, the last ones', async () => {
-    const pool = uniquePool();
+    const pool = await newPool();
     await api.putPoolDescriptors({ pool, fileDescriptorSet: emptyFiles({ 'a.proto': [] }) });
     await api.putPoolDescriptors({ pool, fileDescriptorSet: set });
     await api.putPoolDescriptors({ pool, fileDescriptorSet: set });
@@ -51,7 +61,7 @@ describe("a pool's descriptors", () => {
   });
 
   it('may be as large as the limit, and no larger', async () => {
-    const pool = uniquePool();
+    const pool = await newPool();
     // One file of that size: its name is what is long.
     const sized = (bytes: number) => emptyFiles({ ['n'.repeat(bytes - 8)]: [] });
     const largest = sized(MAX_DESCRIPTORS_BYTES);
@@ -67,7 +77,7 @@ describe("a pool's descriptors", () => {
     ['what is none', Buffer.from('hello'), 'cannot be parsed'],
     ['a file without its imports', setOf('muster/v1/worker.proto'), 'lacks "google/protobuf/duration.proto"'],
   ])('are refused when they are %s, and what was there stays', async (_, bad, said) => {
-    const pool = uniquePool();
+    const pool = await newPool();
     await api.putPoolDescriptors({ pool, fileDescriptorSet: set });
     const error = await refusal(api.putPoolDescriptors({ pool, fileDescriptorSet: bad }));
     expect(error.code).toBe(status.INVALID_ARGUMENT);
@@ -76,7 +86,7 @@ describe("a pool's descriptors", () => {
   });
 
   it('are not found where nobody put any, and the pool must be one', async () => {
-    const none = await refusal(api.getPoolDescriptors({ pool: uniquePool() }));
+    const none = await refusal(api.getPoolDescriptors({ pool: await newPool() }));
     expect([none.code, none.reason]).toEqual([status.NOT_FOUND, 'NO_DESCRIPTORS']);
     for (const call of [api.getPoolDescriptors({ pool: 'A{}' }), api.putPoolDescriptors({ pool: 'A{}', fileDescriptorSet: set })]) {
       expect((await refusal(call)).details.fields[0]?.field).toBe('pool');
@@ -86,7 +96,7 @@ describe("a pool's descriptors", () => {
 
 describe('the command line', () => {
   it('lists the methods of a pool, and shows one with its empty request', async () => {
-    const pool = uniquePool();
+    const pool = await newPool();
     await api.putPoolDescriptors({ pool, fileDescriptorSet: set });
     const listed = await muster(['get', 'methods', '--pool', pool], typed());
     expect([listed.code, listed.text]).toEqual([
@@ -111,7 +121,7 @@ describe('the command line', () => {
       ['run', '--method', '/a.B/C', '--json', '{}'],
       ['wait', '--decode', 'j1'],
     ]) {
-      const ran = await muster([...args, '--pool', uniquePool()], typed());
+      const ran = await muster([...args, '--pool', await newPool()], typed());
       expect([ran.code, ran.story]).toEqual([4, expect.stringContaining('--descriptors')]);
     }
   });
@@ -122,7 +132,7 @@ describe('the command line', () => {
     await writeFile(good, set);
     await writeFile(bad, setOf('muster/v1/worker.proto'));
     const method = ['--method', '/job.JobService/RunJob'];
-    const submitted = await muster(['submit', ...method, '--json', '-', '--descriptors', good, '-o', 'json', '--pool', uniquePool()], {
+    const submitted = await muster(['submit', ...method, '--json', '-', '--descriptors', good, '-o', 'json', '--pool', await newPool()], {
       ...typed(),
       stdin: '{"jobId": "j"}',
     });

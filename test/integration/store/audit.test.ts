@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../src/domain/clock.js';
 import { Inspection } from '../../../src/store/inspection.js';
 import { keys } from '../../../src/store/keys.js';
-import { failure, LIMITS, StoreFixture, type TestPool } from '../../helpers/store-fixture.js';
+import { failure, LIMITS, StoreFixture, T0, type TestPool } from '../../helpers/store-fixture.js';
 
 const fixture = new StoreFixture();
 const inspections: Inspection[] = [];
@@ -226,7 +226,7 @@ test('a waiting job beside a free worker is broken when a tick has passed, and n
   await p.raw.hdel(keys.meta(p.name), 'paused');
   // Nobody has ticked between the two looks: it may be under way.
   expect(await found(p)).toEqual([]);
-  const audit = inspectWhile(() => p.raw.hset(keys.meta(p.name), 'ticked', '1900000000000'));
+  const audit = inspectWhile(() => p.raw.hset(keys.meta(p.name), 'ticked', String(T0 + 1)));
   expect(await (await audit)(p)).toEqual(['I9']);
 });
 

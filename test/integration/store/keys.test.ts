@@ -26,7 +26,9 @@ async function look(): Promise<void> {
 async function everything(p: TestPool): Promise<void> {
   const { name, r1, r2 } = p;
   await r1.writeReplica({ id: 'r1', address: 'a', version: '1', links: 0, startedAt: T0, draining: false, listens: [] }, 60_000);
-  await r1.publishSweep(T0);
+  await r1.publishSweep();
+  await r2.enter(`${name}-2`, 'somebody');
+  r2.forget(`${name}-2`);
   await r1.writeDescriptors(name, Buffer.from('x'));
   await r1.locks.acquire(keys.lock('x'), 60_000, 0);
   await r1.locks.acquire(keys.workerLock(name, 'w1'), 60_000, 0);

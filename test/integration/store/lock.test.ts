@@ -50,3 +50,9 @@ test('a lock whose answer took as long as it lasts is not handed out, and is giv
   await until(async () => (await fixture.raw.exists(keys.lock('f'))) === 0, { what: 'the lock to be given back' });
   expect(await slow.locks.acquire(keys.lock('f'), 10_000, 0)).toBeDefined();
 });
+
+test('a lock from before the clock of Redis stepped back an hour runs out in its time', async () => {
+  await fixture.raw.set(keys.lock('g'), 'a holder that died', 'PX', 3_600_000);
+  expect(await fixture.r1.locks.acquire(keys.lock('g'), 200, 0)).toBeUndefined();
+  expect(await fixture.r1.locks.acquire(keys.lock('g'), 10_000, 5_000)).toBeDefined();
+});

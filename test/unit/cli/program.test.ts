@@ -30,7 +30,7 @@ const all = commands(buildProgram(io));
 
 test('every command of the design is there', () => {
   const names =
-    'serve healthcheck demo demo-worker sidecar conform run submit wait get drain undrain evict cancel retry purge pause resume audit doctor config'
+    'serve healthcheck demo demo-worker sidecar conform run submit wait get drain undrain evict cancel retry purge pause resume delete audit doctor config'
       .split(' ')
       .map((name) => [name]);
   expect(all.toSorted()).toEqual([...names, ['worker', 'register'], ['token', 'create']].toSorted());

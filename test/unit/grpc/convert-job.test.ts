@@ -12,6 +12,7 @@ const limits: JobLimits = {
   backoffMs: 1_000,
   maxBackoffMs: 60_000,
   retentionMs: 3_600_000,
+  maxRetentionMs: 604_800_000,
 };
 const ids = { jobId: () => 'made-id', replicaId: () => 'r' };
 const clock = { now: () => 1_800_000_000_000 };
@@ -89,7 +90,7 @@ describe('toJobSpec', () => {
       runTimeout: { seconds: '0', nanos: 5_000_000 },
       totalTimeout: seconds(3),
       retry: { maxAttempts: 100, initialBackoff: seconds(2), maxBackoff: seconds(2), multiplier: 1.5, fatalCodes: [1, 16] },
-      retention: seconds(31_622_400),
+      retention: seconds(604_800),
     });
     expect(spec).toEqual({
       digest: expect.any(String),
@@ -105,7 +106,7 @@ describe('toJobSpec', () => {
       runTimeoutMs: 5,
       totalTimeoutMs: 3_000,
       retry: { maxAttempts: 100, initialBackoffMs: 2_000, maxBackoffMs: 2_000, multiplier: 1.5, fatalCodes: [1, 16] },
-      retentionMs: 31_622_400_000,
+      retentionMs: 604_800_000,
     });
   });
 
@@ -141,6 +142,7 @@ describe('toJobSpec', () => {
     ['spec.queue_timeout', { queueTimeout: seconds(0) }],
     ['spec.run_timeout', { runTimeout: seconds(-1) }],
     ['spec.total_timeout', { totalTimeout: { seconds: '0', nanos: 1_000_000_000 } }],
+    ['spec.retention', { retention: seconds(604_801) }],
     ['spec.retention', { retention: seconds(31_622_401) }],
     ['spec.retry.max_attempts', { retry: { maxAttempts: 101 } }],
     ['spec.retry.initial_backoff', { retry: { initialBackoff: seconds(0) } }],

@@ -36,7 +36,7 @@ async function open(jobs: Partial<Jobs>, { window = 1_024, waits = 10_000, paylo
     },
     limits: {
       ...{ maxPayloadBytes: payload, defaultRunTimeoutMs: 1, defaultMaxAttempts: 1, backoffMs: 1 },
-      ...{ maxBackoffMs: 1, retentionMs: 1 },
+      ...{ maxBackoffMs: 1, retentionMs: 1, maxRetentionMs: 604_800_000 },
     },
     stopping: new AbortController().signal,
     onError: () => undefined,
@@ -172,7 +172,7 @@ it('outcomes that the client does not read wait in Redis', async () => {
   const withRetry = (id: string) => {
     const made = record(id);
     const retry = { maxAttempts: 1, initialBackoffMs: 1, maxBackoffMs: 1, multiplier: 2, fatalCodes: [] };
-    return { ...made, spec: { ...made.spec, retry, retentionMs: 1 } } as never;
+    return { ...made, spec: { ...made.spec, retry, retentionMs: 1, maxRetentionMs: 604_800_000 } } as never;
   };
   const { call, submit, answers } = await open({
     submitAndWatch: async ({ id }) => ({ ...watched(() => undefined), ended: async () => withRetry(id) }),

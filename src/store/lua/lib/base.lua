@@ -7,7 +7,23 @@ local META = KEYS[1]
 local HOME = ARGV[1]
 local SEEN = tonumber(ARGV[2])
 local US = now_us()
-local NOW = math.floor(US / 1000)
+
+-- The pool's clock, in ms. It follows Redis' clock and never runs back: everything that waits for a time stands in it, so a step back delays nothing.
+-- What Redis' clock lost by a step back is added as `shift`. A later step forward takes it off first, and each tick takes a tenth of the time that
+-- passed, so that the pool's clock comes back to that of Redis. RAW is Redis' clock, for times that callers name.
+local RAW = math.floor(US / 1000)
+local LATEST, SHIFT
+-- Does the pool exist (see `enter`)? Of one that does not, no script writes anything.
+local ENTERED
+do
+  local v = call('HMGET', META, 'ticked', 'clock', 'shift', 'created')
+  LATEST = math.max(tonumber(v[1] or 0), tonumber(v[2] or 0))
+  SHIFT = tonumber(v[3] or 0)
+  ENTERED = (v[4] or v[1]) and true or false
+end
+local ahead = RAW + SHIFT - LATEST
+if ahead < 0 or (SHIFT > 0 and ahead > TICK_STALE_MS) then SHIFT = math.max(0, LATEST - RAW) end
+local NOW = RAW + SHIFT
 
 -- `..` and tostring keep 14 digits; a fence has 16. Of whole numbers alone: %d is five times as fast as %.0f.
 local function int(n) return string.format('%d', n) end
@@ -34,7 +50,16 @@ local function score(key, member, value)
 end
 local function doom(key) doomed[#doomed + 1] = key end
 
+-- Ticks write how late it is. Where none came for a while, a script that writes times does: the clock may have stepped, and must not run back
+-- behind them.
+local function keep_time()
+  if LATEST == 0 or NOW - LATEST <= TICK_STALE_MS then return end
+  call('HSET', META, 'clock', NOW_TEXT)
+  LATEST = NOW
+end
+
 local function flush()
+  if next(counts) or next(scores) then keep_time() end
   for name, n in pairs(counts) do
     if n ~= 0 then call('HINCRBY', META, name, n) end
   end

@@ -24,6 +24,8 @@ local function bury_worker(w, reason)
   call('ZREM', P .. 'workers', w.id)
   call('ZREM', DEADLINES, '@' .. w.id)
   call('ZADD', P .. 'dead', NOW, w.id)
+  -- What can be long goes with the life that said it. The rest is a few hundred bytes, and DEAD_KEPT of them at most.
+  call('UNLINK', worker_key(w.id) .. ':labels', worker_key(w.id) .. ':kinds')
   if w.address and call('HGET', ADDRESSES, w.address) == w.id then call('HDEL', ADDRESSES, w.address) end
   event('worker.dead', w.id, 'reason', reason)
 end

@@ -171,7 +171,10 @@ end
 -- Every script that matched ends with this: its own reply, the caller's assignments, `more`, and what it wrote into the events stream,
 -- {kind, subject, field, value …} each, if anything.
 local function done(reply, more)
-  if fence then call('HSET', META, 'fence', int(fence)) end
+  if fence and ENTERED then
+    keep_time()
+    call('HSET', META, 'fence', int(fence))
+  end
   flush()
   return { reply, assigned, more, news[1] and news or nil }
 end

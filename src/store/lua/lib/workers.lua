@@ -82,6 +82,7 @@ end
 
 -- Gets no jobs until a sign of life younger than this moment comes through its home. Its leases stay.
 local function suspect(w, reason)
+  keep_time()
   bench(w, 'suspect', reason)
   call('HSET', worker_key(w.id), 'suspected', NOW_TEXT)
   event('worker.suspect', w.id, 'reason', reason)

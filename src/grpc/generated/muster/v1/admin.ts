@@ -28,7 +28,7 @@ export const protobufPackage = "muster.v1";
 
 export const protobufFileName = "muster/v1/admin.proto";
 
-/** What operators call. Served by every replica. */
+/** What operators call. Served by every replica. A call that names a pool that does not exist is NOT_FOUND, and makes none. */
 
 export enum WorkerState {
   WORKER_STATE_UNSPECIFIED = 0,
@@ -278,6 +278,14 @@ export interface PurgePoolRequest {
 
 export interface PurgePoolResponse {
   purged: number;
+  done: boolean;
+}
+
+export interface DeletePoolRequest {
+  pool: string;
+}
+
+export interface DeletePoolResponse {
   done: boolean;
 }
 
@@ -2868,6 +2876,140 @@ export const PurgePoolResponse: MessageFns<PurgePoolResponse> = {
   },
 };
 
+function createBaseDeletePoolRequest(): DeletePoolRequest {
+  return { pool: "" };
+}
+
+export const DeletePoolRequest: MessageFns<DeletePoolRequest> = {
+  encode(message: DeletePoolRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pool !== "") {
+      writer.uint32(10).string(message.pool);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeletePoolRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeletePoolRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeletePoolRequest {
+    return { pool: isSet(object.pool) ? globalThis.String(object.pool) : "" };
+  },
+
+  toJSON(message: DeletePoolRequest): unknown {
+    const obj: any = {};
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeletePoolRequest>, I>>(base?: I): DeletePoolRequest {
+    return DeletePoolRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeletePoolRequest>, I>>(object: I): DeletePoolRequest {
+    const message = createBaseDeletePoolRequest();
+    message.pool = object.pool ?? "";
+    return message;
+  },
+};
+
+function createBaseDeletePoolResponse(): DeletePoolResponse {
+  return { done: false };
+}
+
+export const DeletePoolResponse: MessageFns<DeletePoolResponse> = {
+  encode(message: DeletePoolResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.done !== false) {
+      writer.uint32(8).bool(message.done);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeletePoolResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeletePoolResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.done = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeletePoolResponse {
+    return { done: isSet(object.done) ? globalThis.Boolean(object.done) : false };
+  },
+
+  toJSON(message: DeletePoolResponse): unknown {
+    const obj: any = {};
+    if (message.done !== false) {
+      obj.done = message.done;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DeletePoolResponse>, I>>(base?: I): DeletePoolResponse {
+    return DeletePoolResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeletePoolResponse>, I>>(object: I): DeletePoolResponse {
+    const message = createBaseDeletePoolResponse();
+    message.done = object.done ?? false;
+    return message;
+  },
+};
+
 function createBaseRetryBuriedRequest(): RetryBuriedRequest {
   return { pool: "" };
 }
@@ -3754,6 +3896,19 @@ export const AdminServiceService = {
     responseSerialize: (value: PurgePoolResponse): Buffer => Buffer.from(PurgePoolResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PurgePoolResponse => PurgePoolResponse.decode(value),
   },
+  /**
+   * Deletes a pool with all that is kept of the workers and jobs that it had. FAILED_PRECONDITION while it has workers or unfinished jobs.
+   * Bounded a call; call until done. NOT_FOUND: there is no such pool, or it is deleted already.
+   */
+  deletePool: {
+    path: "/muster.v1.AdminService/DeletePool" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeletePoolRequest): Buffer => Buffer.from(DeletePoolRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeletePoolRequest => DeletePoolRequest.decode(value),
+    responseSerialize: (value: DeletePoolResponse): Buffer => Buffer.from(DeletePoolResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeletePoolResponse => DeletePoolResponse.decode(value),
+  },
   /** Puts dead letters back into their queue. Bounded a call; call until done. */
   retryBuried: {
     path: "/muster.v1.AdminService/RetryBuried" as const,
@@ -3818,6 +3973,11 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   resumePool: handleUnaryCall<ResumePoolRequest, ResumePoolResponse>;
   /** Ends jobs in bulk: waiting and scheduled ones are cancelled, dead letters forgotten. Bounded a call; call until done. */
   purgePool: handleUnaryCall<PurgePoolRequest, PurgePoolResponse>;
+  /**
+   * Deletes a pool with all that is kept of the workers and jobs that it had. FAILED_PRECONDITION while it has workers or unfinished jobs.
+   * Bounded a call; call until done. NOT_FOUND: there is no such pool, or it is deleted already.
+   */
+  deletePool: handleUnaryCall<DeletePoolRequest, DeletePoolResponse>;
   /** Puts dead letters back into their queue. Bounded a call; call until done. */
   retryBuried: handleUnaryCall<RetryBuriedRequest, RetryBuriedResponse>;
   /**
@@ -3985,6 +4145,25 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PurgePoolResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Deletes a pool with all that is kept of the workers and jobs that it had. FAILED_PRECONDITION while it has workers or unfinished jobs.
+   * Bounded a call; call until done. NOT_FOUND: there is no such pool, or it is deleted already.
+   */
+  deletePool(
+    request: DeletePoolRequest,
+    callback: (error: ServiceError | null, response: DeletePoolResponse) => void,
+  ): ClientUnaryCall;
+  deletePool(
+    request: DeletePoolRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeletePoolResponse) => void,
+  ): ClientUnaryCall;
+  deletePool(
+    request: DeletePoolRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeletePoolResponse) => void,
   ): ClientUnaryCall;
   /** Puts dead letters back into their queue. Bounded a call; call until done. */
   retryBuried(
