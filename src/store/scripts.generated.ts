@@ -9,12 +9,13 @@ local HOME = ARGV[1]
 local SEEN = tonumber(ARGV[2])
 local US = now_us()
 local RAW = math.floor(US / 1000)
-local LATEST, SHIFT
+local LATEST, SHIFT, SHIFTED
 local ENTERED
 do
   local v = call('HMGET', META, 'ticked', 'clock', 'shift', 'created')
   LATEST = math.max(tonumber(v[1] or 0), tonumber(v[2] or 0))
-  SHIFT = tonumber(v[3] or 0)
+  SHIFTED = tonumber(v[3] or 0)
+  SHIFT = SHIFTED
   ENTERED = (v[4] or v[1]) and true or false
 end
 local ahead = RAW + SHIFT - LATEST
@@ -41,6 +42,10 @@ local function doom(key) doomed[#doomed + 1] = key end
 local function keep_time()
   if LATEST == 0 or NOW - LATEST <= TICK_STALE_MS then return end
   call('HSET', META, 'clock', NOW_TEXT)
+  if SHIFT ~= SHIFTED then
+    if SHIFT > 0 then call('HSET', META, 'shift', int(SHIFT)) else call('HDEL', META, 'shift') end
+    SHIFTED = SHIFT
+  end
   LATEST = NOW
 end
 local function flush()

@@ -185,7 +185,11 @@ class Run {
     const state = await this.state();
     if (this.#model) {
       // When a script notes the time on behalf of a tick that does not come is not modeled; that the clock never runs back is checked.
-      this.#model.clock = state.clock;
+      const { behind, clock } = this.#model;
+      if (state.clock !== clock) {
+        this.#model.clock = state.clock;
+        this.#model.shift = behind;
+      }
       const expected = snapshot(this.#model);
       if (!isDeepStrictEqual(state, expected)) throw new Broken(`not the state of the model: ${difference(state, expected)}`);
     }

@@ -82,6 +82,12 @@ test('leases written while time was an hour ahead between two ticks are due with
   expect(state).toMatchObject({ leases: { j1: START + 3_630_000 }, ticked: START + 3_600_000 });
 });
 
+test('a step forward takes off at once what a step back added, whichever script sees it first', async () => {
+  const stepped = [register(), submit(job('j1')), tick, at(-2_000), tick, at(18_000)];
+  const { state } = await harness.replay([...stepped, beat(lease('j1', FENCE)), beat(lease('j1', FENCE))]);
+  expect(state).toMatchObject({ homes: { r1: START + 18_000 }, clock: START + 18_000, shift: 0 });
+});
+
 test('the quarantine of a METHOD worker is not cut short by an outage', async () => {
   const running = [register({ contract: 'METHOD' }), submit(job('j1', { kind: '', method: '/a.B/C' })), tick];
   const { state } = await harness.replay([...running, { do: 'cancel', home: 'r1', jobs: ['j1'] }, at(10_000), tick]);

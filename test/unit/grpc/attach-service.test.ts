@@ -5,7 +5,9 @@ import { systemClock } from '../../../src/domain/clock.js';
 import { MusterError } from '../../../src/domain/errors.js';
 import type { LinkEvents } from '../../../src/domain/link.js';
 import { type AttachServiceOptions, createAttach } from '../../../src/grpc/attach-service.js';
-import { WorkerInfo } from '../../../src/grpc/generated/muster/v1/worker.js';
+import { FairShare } from '../../../src/grpc/fair-share.js';
+import { AttachRequest, WorkerInfo } from '../../../src/grpc/generated/muster/v1/worker.js';
+import { Pacer } from '../../../src/grpc/pacer.js';
 import { until } from '../../helpers/until.js';
 
 /** A stream of a worker that has attached, and what its replica told Redis; the first `failing` times Redis does not answer. */
@@ -29,14 +31,22 @@ async function attached(failing: number) {
     heard: () => undefined,
     closed: (_link, reason, reset) => void closed.push({ reason, reset }),
   };
-  const call = Object.assign(new EventEmitter(), { metadata: new Metadata(), cancelled: false, write: () => true, end: () => undefined });
+  const unread: Buffer[] = [];
+  const call = Object.assign(new EventEmitter(), {
+    ...{ metadata: new Metadata(), cancelled: false, write: () => true, end: () => undefined, getPeer: () => '127.0.0.1:1' },
+    read: () => unread.shift() ?? null,
+  });
   const options = {
     ...{ manager, events, leaseMs: 1, beatMs: 1, maxFrameBytes: 1, onError: () => undefined, onUnknownFrame: () => undefined },
     limits: { maxSlots: 10, legacyPool: 'default', maxResultBytes: 1 },
+    ...{ clock: systemClock, heartbeatMs: 3_000, pacer: new Pacer(new FairShare({ clock: systemClock })) },
     link: { clock: systemClock, maxUnsettled: 1, settleMs: 1, onGuess: () => undefined },
   };
   createAttach(options as unknown as AttachServiceOptions)(call as never);
-  const frame = ($case: string, value: unknown) => call.emit('data', { frame: { $case, value } });
+  const frame = ($case: string, value: unknown) => {
+    unread.push(Buffer.from(AttachRequest.encode(AttachRequest.fromPartial({ frame: { $case, value } as AttachRequest['frame'] })).finish()));
+    call.emit('readable');
+  };
   frame('hello', { worker: WorkerInfo.fromPartial({ id: 'w', pool: 'p', slots: 1, boot: 'b' }), held: [], capabilities: [], paused: false });
   await new Promise((resolve) => setImmediate(resolve));
   return { call, frame, told, closed };

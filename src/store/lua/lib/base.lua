@@ -12,13 +12,14 @@ local US = now_us()
 -- What Redis' clock lost by a step back is added as `shift`. A later step forward takes it off first, and each tick takes a tenth of the time that
 -- passed, so that the pool's clock comes back to that of Redis. RAW is Redis' clock, for times that callers name.
 local RAW = math.floor(US / 1000)
-local LATEST, SHIFT
+local LATEST, SHIFT, SHIFTED
 -- Does the pool exist (see `enter`)? Of one that does not, no script writes anything.
 local ENTERED
 do
   local v = call('HMGET', META, 'ticked', 'clock', 'shift', 'created')
   LATEST = math.max(tonumber(v[1] or 0), tonumber(v[2] or 0))
-  SHIFT = tonumber(v[3] or 0)
+  SHIFTED = tonumber(v[3] or 0)
+  SHIFT = SHIFTED
   ENTERED = (v[4] or v[1]) and true or false
 end
 local ahead = RAW + SHIFT - LATEST
@@ -51,10 +52,14 @@ end
 local function doom(key) doomed[#doomed + 1] = key end
 
 -- Ticks write how late it is. Where none came for a while, a script that writes times does: the clock may have stepped, and must not run back
--- behind them.
+-- behind them. With it goes what this step did to `shift`: otherwise the next script would add what this one took off.
 local function keep_time()
   if LATEST == 0 or NOW - LATEST <= TICK_STALE_MS then return end
   call('HSET', META, 'clock', NOW_TEXT)
+  if SHIFT ~= SHIFTED then
+    if SHIFT > 0 then call('HSET', META, 'shift', int(SHIFT)) else call('HDEL', META, 'shift') end
+    SHIFTED = SHIFT
+  end
   LATEST = NOW
 end
 
