@@ -84,6 +84,9 @@ export class Adopter {
     try {
       const [record] = await store.readWorkers(pool, [id]);
       if (!record || record.state === 'dead' || record.home !== store.home || record.link !== epoch) return false;
+      // The reply that brought the assignment may be looked at before the one that made the link, if Redis sent both in one piece. The link
+      // is there by now, and its worker must not be taken for one whose stream is gone.
+      if (links.get(pool, id)?.ref.link === epoch) return true;
       const target = targetOf(record, epoch);
       if (target) links.open(target);
       // Its stream went while Redis did not answer.
