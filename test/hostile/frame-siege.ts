@@ -39,6 +39,11 @@ export interface FrameSiege {
 }
 
 const ENEMIES = 4;
+/**
+ * At the lowest priority: strangers have machines of their own, so what these processes take to start and to write must not count against the
+ * replica, with which they share two cores here.
+ */
+const LOWEST = `data:text/javascript,${encodeURIComponent("import { setPriority } from 'node:os'; setPriority(19);")}`;
 const WARM_JOBS = 3_000;
 const CALM_MS = 4_000;
 const ATTACKER = fileURLToPath(new URL('./flooder.ts', import.meta.url));
@@ -87,7 +92,7 @@ export async function besiegeByFrames({ main, rounds, forMs, bytesPerSecond, tel
           forMs,
           bytesPerSecond,
         };
-        return processes.node(`${kinds[0]}-${i}`.replaceAll(' ', '-'), ['--import', 'tsx', ATTACKER, JSON.stringify(flood)]);
+        return processes.node(`${kinds[0]}-${i}`.replaceAll(' ', '-'), ['--import', LOWEST, '--import', 'tsx', ATTACKER, JSON.stringify(flood)]);
       });
       const healthy = new Healthy(client);
       let rssMiB = 0;
