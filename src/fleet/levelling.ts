@@ -2,7 +2,7 @@ import type { Clock, Random } from '../domain/clock.js';
 import type { Link } from '../domain/link.js';
 
 /** Rebalancing begins when this replica has more than that times the mean number of links. */
-const CROWDED = 1.2;
+const CROWDED = 1.1;
 /** It goes on until there are no more than that. */
 const LEVEL = 1.03;
 /** One round asks the whole excess to move, and no more than that: the replicas that take them have other work. */
