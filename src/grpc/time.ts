@@ -57,7 +57,7 @@ const BEFORE_DEADLINE_MS = 100;
 
 /**
  * How much a peer may have rounded its timeout up before it sent it, for a timeout of at most so many ms. gRPC's C core, which Python, C++,
- * Ruby, PHP, and C# use, sends three digits: its caller gives up to 1 % before the deadline that arrives here.
+ * Ruby, PHP, and C# use, sends three digits.
  */
 const ROUNDED_MS: [timeoutMs: number, byMs: number][] = [
   [1_000, 0],
@@ -68,8 +68,12 @@ const ROUNDED_MS: [timeoutMs: number, byMs: number][] = [
   [100_000_000, 100_000],
 ];
 
+/** The C core also sends an earlier timeout again, which its peer has in its header table, if that one is no more than so much longer. */
+const SENT_AGAIN = 0.03;
+
 /** How long to wait at most for an answer that must reach a caller whose deadline is so many ms away. Infinity without a deadline. */
 export function waitUntilDeadlineMs(deadlineMs: number): number {
   const rounded = ROUNDED_MS.find(([timeoutMs]) => deadlineMs <= timeoutMs)?.[1] ?? deadlineMs * 0.01;
-  return Math.max(0, deadlineMs - BEFORE_DEADLINE_MS - (Number.isFinite(rounded) ? rounded : 0));
+  if (!Number.isFinite(deadlineMs)) return deadlineMs;
+  return Math.max(0, deadlineMs * (1 - SENT_AGAIN) - rounded - BEFORE_DEADLINE_MS);
 }

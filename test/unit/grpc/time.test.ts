@@ -79,10 +79,11 @@ describe('the wait before a deadline', () => {
   it('ends before the caller gives up, however its library rounded the timeout', () => {
     expect([999, 1_001, 10_001, 100_001, 1_000_001].map(sentByCore)).toEqual([999, 1_010, 10_100, 101_000, 1_010_000]);
     for (let ms = 200; ms < 40_000_000; ms = Math.ceil(ms * 1.003)) {
-      for (const sent of [ms, sentByCore(ms)]) {
+      // The last one is an earlier timeout that is sent again.
+      for (const sent of [ms, sentByCore(ms), sentByCore(ms) / 0.97]) {
         const wait = waitUntilDeadlineMs(sent);
-        expect(ms - wait, `timeout ${ms} ms, sent as ${sent}`).toBeGreaterThanOrEqual(100);
-        expect(wait, `timeout ${ms} ms, sent as ${sent}`).toBeGreaterThanOrEqual(ms * 0.989 - 100);
+        expect(ms - wait, `timeout ${ms} ms, sent as ${sent}`).toBeGreaterThanOrEqual(99.9);
+        expect(wait, `timeout ${ms} ms, sent as ${sent}`).toBeGreaterThanOrEqual(ms * 0.93 - 101);
       }
     }
   });

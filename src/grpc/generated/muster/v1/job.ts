@@ -4019,8 +4019,8 @@ export const JobServiceService = {
     responseDeserialize: (value: Buffer): BatchSubmitJobsResponse => BatchSubmitJobsResponse.decode(value),
   },
   /**
-   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and 1 %
-   * before the call's deadline, because many gRPC libraries round timeouts up) the answer is OK with the job's present state: wait on
+   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and up
+   * to 4 % before the call's deadline, because many gRPC libraries send a longer timeout) the answer is OK with the job's present state: wait on
    * with WaitJob.
    */
   runJob: {
@@ -4107,8 +4107,8 @@ export interface JobServiceServer extends UntypedServiceImplementation {
   /** Submits many; each gets an answer of its own. */
   batchSubmitJobs: handleUnaryCall<BatchSubmitJobsRequest, BatchSubmitJobsResponse>;
   /**
-   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and 1 %
-   * before the call's deadline, because many gRPC libraries round timeouts up) the answer is OK with the job's present state: wait on
+   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and up
+   * to 4 % before the call's deadline, because many gRPC libraries send a longer timeout) the answer is OK with the job's present state: wait on
    * with WaitJob.
    */
   runJob: handleUnaryCall<RunJobRequest, RunJobResponse>;
@@ -4167,8 +4167,8 @@ export interface JobServiceClient extends Client {
     callback: (error: ServiceError | null, response: BatchSubmitJobsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and 1 %
-   * before the call's deadline, because many gRPC libraries round timeouts up) the answer is OK with the job's present state: wait on
+   * Submits one job and waits for its end. A failed job is OK with a Failure. When the wait is over first (`wait`, or 100 ms and up
+   * to 4 % before the call's deadline, because many gRPC libraries send a longer timeout) the answer is OK with the job's present state: wait on
    * with WaitJob.
    */
   runJob(
