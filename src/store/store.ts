@@ -407,7 +407,7 @@ export class Store {
       // On a Cluster it may be on a server that is away: it is said again.
       this.#redis.set(keys.schema, SCHEMA, 'NX').catch(() => undefined);
     } catch (error) {
-      // It answers, so this replica is as good a home as any.
+      // Redis is full, and it answers: this replica can still own workers.
       if (!(error instanceof MusterError && error.reason === 'REDIS_FULL')) throw error;
       await this.#read('replicas', replicas.keepReplica(this.#redis, record.id, ttlMs));
     }
